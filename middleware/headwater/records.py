@@ -1,0 +1,380 @@
+"""The frozen records that pass between the rooms of the house. No I/O, no clock, no arithmetic beyond sums of own fields.
+
+Naming rule: a number carries boundary and unit in its name (`it_j`, `facility_j`, `onsite_l`). Unknown is None, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+CountSource = Literal["upstream", "counted", "estimated", "unknown"]
+"""Where a token count comes from: the upstream's usage, tiktoken, a rule of thumb without vocabulary, or nowhere."""
+
+Outcome = Literal["completed", "client_gone", "upstream_error", "refused", "partial"]
+"""How an exchange ended. `partial`: its process died; it is charged for what was known to be generated."""
+
+Method = Literal["metered", "observed", "loaded", "paced", "assumed", "flat"]
+"""How an energy estimate was made, best first. `flat` is a factor set's own figure per request (seed-2023)."""
+
+Hydro = Literal["include", "exclude"]
+"""Whether the evaporation of hydropower reservoirs counts in the water of electricity."""
+
+Confidence = Literal["measured", "reported", "estimated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """The tokens of one exchange, in one canonical shape for all APIs.
+
+    `input_tokens` includes cached tokens, `output_tokens` includes reasoning tokens. `source` names the weaker of the
+    two counts' sources.
+    """
+
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    source: CountSource
+
+
+NO_USAGE = Usage(input_tokens=None, output_tokens=None, source="unknown")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What was seen of one exchange on the wire. None: not seen.
+
+    `elapsed_s`: from admission to the last token, without the time that a slow reader made us wait.
+    `busy_s`: the upstream's own account of its prefill and decode time (llama.cpp `timings`), preferred over elapsed.
+    `concurrency_count`: harmonic mean of the exchanges in flight on the deployment over this one's life.
+    """
+
+    elapsed_s: float | None = None
+    busy_s: float | None = None
+    ttft_s: float | None = None
+    concurrency_count: float | None = None
+
+
+NOTHING_OBSERVED = Observation()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factor:
+    """One dated figure of the catalog: value with low and high, unit, and where it was read.
+
+    `low` and `high` are scenarios, not a 90 % band, unless the source says so.
+    """
+
+    value: float
+    low: float
+    high: float
+    unit: str
+    source: str
+    checked: str
+    confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """The architecture of a decoder-only transformer, as far as its energy depends on it.
+
+    Dense models only in this version: `active_params_count` equals `total_params_count`. `uncertainty_ratio` >= 1 widens
+    the interval on both sides for entries whose architecture is a guess (a fallback, a closed model).
+    """
+
+    name: str
+    total_params_count: float
+    active_params_count: float
+    layers_count: int
+    q_heads_count: int
+    kv_heads_count: int
+    head_dim: int
+    uncertainty_ratio: float = 1.0
+    source: str
+    checked: str
+    confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareSpec:
+    """A server: its accelerators (or CPU sockets) and the host around them."""
+
+    name: str
+    kind: Literal["gpu", "cpu"]
+    accelerators_count: int
+    memory_bw_bytes_per_s: Factor
+    peak_bf16_flop_per_s: Factor
+    peak_fp8_flop_per_s: Factor | None
+    accelerator_tdp_w: Factor
+    host_w: Factor
+    idle_w: Factor
+    max_w: Factor | None
+    power_static_ratio: Factor
+    power_busy_ratio: Factor
+    power_flop_ratio: Factor
+    embodied_g: Factor | None = None
+    lifetime_s: Factor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """A serving engine: efficiencies and overheads of the step-time model, and the intervals of its methods."""
+
+    name: str
+    memory_efficiency_ratio: Factor
+    compute_efficiency_ratio: Factor
+    prefill_efficiency_ratio: Factor
+    layer_s: Factor
+    layer_parallel_s: Factor
+    step_s: Factor
+    step_per_sequence_s: Factor
+    prefill_s: Factor
+    band: Mapping[str, tuple[float, float]]
+    """Method -> (low, high) multipliers of the central energy: a 90 % band of true over predicted."""
+    band_source: str
+    assumed_concurrency_count: Factor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The electricity behind a site. EWIF: litres of water consumed at the generators per kWh, at the generator."""
+
+    name: str
+    carbon_g_per_kwh: Factor
+    ewif_hydro_include_l_per_kwh: Factor
+    ewif_hydro_exclude_l_per_kwh: Factor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A data centre or region. WUE is litres per kWh of IT energy; `wue_basis` says consumption or withdrawal."""
+
+    name: str
+    grid: str
+    pue: Factor
+    wue_l_per_it_kwh: Factor
+    wue_basis: Literal["consumption", "withdrawal", "unstated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorSet:
+    """A versioned, hashed document that says which rules and overrides an estimate uses.
+
+    `flat_it_j_per_request`: the set's own energy rule, in place of the throughput model. `pue`, `wue_l_per_it_kwh`,
+    `ewif_l_per_kwh`, `carbon_g_per_kwh`: overrides of the site's and the grid's figures; None leaves them.
+    """
+
+    name: str
+    hydro: Hydro
+    flat_it_j_per_request: Factor | None = None
+    pue: Factor | None = None
+    wue_l_per_it_kwh: Factor | None = None
+    ewif_l_per_kwh: Factor | None = None
+    carbon_g_per_kwh: Factor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """All that an estimate depends on besides the request itself. Its JSON document, and the document's hash, are what a
+    receipt refers to."""
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    accelerators_count: int
+    precision: Literal["bf16", "fp8", "int8", "int4"]
+    engine: EngineSpec
+    site: Site
+    grid: Grid
+    factors: FactorSet
+    concurrency_count: float | None = None
+    """Configured concurrency, used when none is observed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Multipliers that turn central figures into low and high ones; computed once per deployment and method."""
+
+    energy_low: float
+    energy_high: float
+    water_low: float
+    water_high: float
+    carbon_low: float
+    carbon_high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One line of a derivation: `name = formula = value unit`, with the numbers that went in and their source."""
+
+    name: str
+    formula: str
+    inputs: tuple[tuple[str, float], ...]
+    value: float
+    unit: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """The share of one exchange in the energy, the water and the carbon of the hardware that served it.
+
+    `it_j`: energy of the server (accelerators and host). `facility_j = it_j * PUE`: the energy that is disclosed.
+    `onsite_l`: water at the site, from IT energy. `offsite_l`: water at the power stations, from facility energy.
+    """
+
+    it_j: float
+    facility_j: float
+    onsite_l: float
+    offsite_l: float
+    carbon_g: float
+    method: Method
+    spread: Spread
+    model: str
+    hardware: str
+    site: str
+    factors: str
+    hydro: Hydro
+    steps: tuple[Step, ...] = ()
+    """The derivation, line by line; filled only when asked for."""
+
+    @property
+    def water_l(self) -> float:
+        """On-site and off-site water together."""
+        return self.onsite_l + self.offsite_l
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """There is no footprint, and why: a word for machines (`model-not-in-catalog`), never a zero."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amounts:
+    """A footprint in the integers of the ledger. Low and high belong to the sum above them."""
+
+    it_microjoules: int
+    energy_microjoules: int
+    energy_low_microjoules: int
+    energy_high_microjoules: int
+    onsite_nanolitres: int
+    offsite_nanolitres: int
+    water_low_nanolitres: int
+    water_high_nanolitres: int
+    carbon_micrograms: int
+    carbon_low_micrograms: int
+    carbon_high_micrograms: int
+
+    @property
+    def water_nanolitres(self) -> int:
+        """On-site and off-site water together; an exact integer sum, so parts always add up to the whole."""
+        return self.onsite_nanolitres + self.offsite_nanolitres
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What one exchange adds to one account, and what its receipt is derived from. Carries no text of anybody.
+
+    `user` is a pseudonym (32 hex digits) or `anonymous`. `model` and `site` are catalog names, `other` where unknown;
+    never a string that a client made up. `deployment_hash` names the stored document of the Deployment, "" when there
+    is none. `amounts` is None when the footprint is unknown; `reason` then says why.
+    """
+
+    request_id: str
+    user: str
+    started_ms: int
+    ended_ms: int
+    outcome: Outcome
+    model: str
+    site: str
+    deployment_hash: str
+    method: Method | None
+    usage: Usage
+    observation: Observation
+    amounts: Amounts | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodTotal:
+    """One user's account of one period, as last read: for the Headwater-Period header."""
+
+    period: str
+    """Calendar month in UTC, `2026-11`."""
+    requests_count: int
+    energy_microjoules: int
+    water_nanolitres: int
+    read_at_s: float
+    """Seconds since the epoch when the store was read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRow:
+    """One row of an account as kept by the ledger: sums over a user's (or everybody's) charges of one period."""
+
+    user: str
+    label: str | None
+    period: str
+    """`2026-11` for a month, `2026-11-23` for a day."""
+    requests_count: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    it_microjoules: int = 0
+    energy_microjoules: int = 0
+    energy_low_microjoules: int = 0
+    energy_high_microjoules: int = 0
+    onsite_nanolitres: int = 0
+    offsite_nanolitres: int = 0
+    water_low_nanolitres: int = 0
+    water_high_nanolitres: int = 0
+    carbon_micrograms: int = 0
+    carbon_low_micrograms: int = 0
+    carbon_high_micrograms: int = 0
+    not_upstream_count: int = 0
+    """Requests whose tokens were counted or estimated here, or are unknown."""
+    unknown_count: int = 0
+    """Requests without a footprint: they are in no sum of energy and water."""
+    incomplete_count: int = 0
+    """Requests that did not end as `completed`."""
+
+    @property
+    def water_nanolitres(self) -> int:
+        """On-site and off-site water together."""
+        return self.onsite_nanolitres + self.offsite_nanolitres
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """What a dialect read in a request body. `raw` is kept only until the exchange ends."""
+
+    model: str | None
+    stream: bool = False
+    usage_asked: bool = False
+    """The client itself asked for usage on its stream."""
+    choices_count: int = 1
+    raw: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """The text of a chat request as far as tiktoken can count it. Held only while it is counted."""
+
+    texts: tuple[str, ...] = field(repr=False)
+    """Contents, roles and names, in order; tool definitions as compact JSON."""
+    messages_count: int
+    names_count: int = 0
+    uncounted_parts_count: int = 0
+    """Images, audio and files, which text counting cannot see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCount:
+    """A count made here, and how."""
+
+    tokens: int
+    source: Literal["counted", "estimated"]

@@ -1,0 +1,36 @@
+"""Exact unit constants, and the one place that rounds to the integers of the ledger. Knows no model and no factor."""
+
+from __future__ import annotations
+
+from typing import Final
+
+J_PER_WH: Final = 3_600.0
+J_PER_KWH: Final = 3_600_000.0
+UL_PER_L: Final = 1_000_000.0
+ML_PER_L: Final = 1_000.0
+S_PER_MS: Final = 0.001
+BYTES_PER_GB: Final = 1_000_000_000.0
+FLOP_PER_TFLOP: Final = 1_000_000_000_000.0
+# The US gallon is 231 cubic inches of 2.54 cm a side, exactly (NIST Handbook 44, Appendix C).
+L_PER_US_GALLON: Final = 3.785411784
+
+MICROJOULES_PER_J: Final = 1_000_000
+NANOLITRES_PER_L: Final = 1_000_000_000
+MICROGRAMS_PER_G: Final = 1_000_000
+MICROJOULES_PER_KWH: Final = 3_600_000_000_000
+NANOLITRES_PER_UL: Final = 1_000
+
+
+def microjoules(energy_j: float) -> int:
+    """Energy for the ledger. Rounded half to even, never floored: flooring loses 5 % on tiny requests."""
+    return round(energy_j * MICROJOULES_PER_J)
+
+
+def nanolitres(water_l: float) -> int:
+    """Water for the ledger, rounded half to even."""
+    return round(water_l * NANOLITRES_PER_L)
+
+
+def micrograms(carbon_g: float) -> int:
+    """CO2-equivalent for the ledger, rounded half to even."""
+    return round(carbon_g * MICROGRAMS_PER_G)
