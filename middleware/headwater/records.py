@@ -114,6 +114,8 @@ class HardwareSpec:
     power_static_ratio: Factor
     power_busy_ratio: Factor
     power_flop_ratio: Factor
+    accelerator_overhead_ratio: Factor | None = None
+    """Watts at the wall per watt of the accelerators (supplies, fans, voltage conversion); None: one to one."""
     embodied_g: Factor | None = None
     lifetime_s: Factor | None = None
 

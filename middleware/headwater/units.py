@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 J_PER_WH: Final = 3_600.0
@@ -13,6 +14,10 @@ BYTES_PER_GB: Final = 1_000_000_000.0
 FLOP_PER_TFLOP: Final = 1_000_000_000_000.0
 # The US gallon is 231 cubic inches of 2.54 cm a side, exactly (NIST Handbook 44, Appendix C).
 L_PER_US_GALLON: Final = 3.785411784
+
+G_PER_KG: Final = 1_000.0
+# Bytes of one number in each precision: its bits over eight. Quantised files also keep scales (q4_k_m is nearer 0.6).
+BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
 
 MICROJOULES_PER_J: Final = 1_000_000
 NANOLITRES_PER_L: Final = 1_000_000_000
