@@ -1,3 +1,5 @@
 """Headwater: what stands behind a chat reply, in joules and litres, disclosed per request and accounted per user."""
 
-__version__ = "0.1.0"
+from headwater.__about__ import __version__
+
+__all__ = ["__version__"]

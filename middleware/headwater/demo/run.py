@@ -1,0 +1,197 @@
+"""Start the demo's parts, let two users chat, print what it took. Everything it starts dies with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import platformdirs
+import uvicorn
+
+from headwater import config, disclosure
+from headwater.demo import model
+from headwater.demo.chat import KEYS, Turn, chat
+from headwater.errors import ConfigError, HeadwaterError
+from headwater.gateway import Gateway
+from headwater.identity import subject_digest
+from headwater.meter import Meter
+from headwater.middleware import FootprintMiddleware
+from headwater.receipts import as_text, receipt
+from headwater.reports import as_table, month_now, statement
+
+HOST: Final = "127.0.0.1"
+_START_S: Final = 30.0
+Say = Callable[[str], None]
+
+
+def run(*, port: int, once: bool, say: Say) -> None:
+    """Run the demo; returns when it is over.
+
+    Args:
+        port: where the gateway listens on the loopback address; 0 takes any free port.
+        once: end after the statement instead of staying up.
+        say: prints one line.
+
+    Raises:
+        ConfigError: the port is taken, or the demo extra is not installed.
+        HeadwaterError: a part does not start.
+    """
+    with contextlib.ExitStack() as parts:
+        parts.enter_context(_terminating())
+        listener = parts.enter_context(_listen(port))
+        say("Headwater demo: a real model, a real ledger, two users.")
+        say("")
+        with _step(say, "the model's file"):
+            path = model.model_file(say)
+        with _step(say, "the model: llama.cpp serving Gemma 3 270M on this machine"):
+            upstream = parts.enter_context(model.serving(path))
+        settings = _settings()
+        meter = Meter(settings)
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        with _step(say, f"the ledger (Valkey, in {settings.ledger.data_dir}) and the gateway"):
+            parts.enter_context(_gateway(FootprintMiddleware(Gateway(upstream), meter=meter), listener))
+        say("")
+        turns = list(chat(f"{url}/v1", say))
+        if not meter.ledger.flush(10.0):
+            raise HeadwaterError("the ledger did not take the charges within 10 s; see the log in its folder")
+        _show(meter, turns, say)
+        if not once:
+            _stay(url, turns[-1], say)
+
+
+def _settings() -> config.Settings:
+    """The demo's own settings: nothing that lies about on this machine may change what a newcomer sees."""
+    return config.load(
+        {
+            "ledger": {"data_dir": str(data_dir())},
+            "identity": {"from": ["api-key"], "labels": {name: subject_digest(key) for name, key in KEYS.items()}},
+            "deployment": [
+                {
+                    "match": [model.MODEL],
+                    "model": model.MODEL,
+                    "hardware": "cpu-generic",
+                    "precision": "int4",
+                    "engine": "llama.cpp-cpu",
+                    "site": "local",
+                }
+            ],
+        },
+        environment={},
+    )
+
+
+def data_dir() -> Path:
+    """The demo's own data folder, apart from a real installation's."""
+    return platformdirs.user_data_path("headwater") / "demo"
+
+
+def _show(meter: Meter, turns: list[Turn], say: Say) -> None:
+    reader = meter.ledger.reader()
+    whole = next(turn for turn in turns if turn.headers)
+    say("The response headers of the first reply:")
+    for name, value in whole.headers:
+        say(f"  {name}: {value}")
+    say("")
+    charge = reader.receipt(whole.request_id)
+    if charge is None:
+        raise HeadwaterError(f"the ledger has no receipt for {whole.request_id}")
+    say(as_text(receipt(charge, reader.document(charge.deployment_hash))))
+    say(as_table(statement(reader, month_now(time.time()))))
+
+
+def _stay(url: str, turn: Turn, say: Say) -> None:
+    key = f"-H 'Authorization: Bearer {turn.key}'"
+    question = json.dumps(
+        {
+            "model": model.MODEL,
+            "messages": [{"role": "user", "content": "What is the capital of Spain?"}],
+            "stop": ["\n"],
+        }
+    )
+    say(f"The gateway stays up at {url} until Ctrl-C. Try, in another terminal:")
+    say("")
+    say(f"  curl -i {url}/v1/chat/completions {key} -H 'Content-Type: application/json' -d '{question}'")
+    say(f"  curl {url}{disclosure.WELL_KNOWN}/me {key}")
+    say(f"  curl {url}{disclosure.receipt_path(turn.request_id)} {key}")
+    say(f"  HEADWATER_DATA_DIR='{data_dir()}' headwater report --format csv")
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+    say("")
+    say("Stopping.")
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """SIGTERM ends the demo as Ctrl-C does: by unwinding, so that every part is stopped."""
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _listen(port: int) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+            listener.listen()
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} on {HOST} cannot be used ({os.strerror(error.errno or 0)}); name another with --port"
+            ) from None
+        yield listener
+
+
+@contextlib.contextmanager
+def _gateway(app: FootprintMiddleware, listener: socket.socket) -> Iterator[None]:
+    """Serve the app from a thread; stop it cleanly, ledger included."""
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="on", server_header=False, date_header=False
+        )
+    )
+    failure: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            server.run(sockets=[listener])
+        except SystemExit as error:  # uvicorn's word for a failed start
+            failure.append(error)
+
+    thread = threading.Thread(target=serve, name="headwater-demo-gateway", daemon=True)
+    thread.start()
+    deadline_s = time.monotonic() + _START_S
+    try:
+        while not server.started:
+            thread.join(0.02)
+            if failure or not thread.is_alive() or time.monotonic() > deadline_s:
+                raise HeadwaterError("the gateway did not start; its own words are above")
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(10.0)
+
+
+@contextlib.contextmanager
+def _step(say: Say, name: str) -> Iterator[None]:
+    say(f"  starting {name} ...")
+    began_s = time.monotonic()
+    yield
+    say(f"    ready after {time.monotonic() - began_s:.1f} s")

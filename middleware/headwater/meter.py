@@ -1,0 +1,164 @@
+"""What all exchanges of a process share: who serves, who is charged, the ledger, the counter. Turns an ended exchange into
+a charge; knows no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+from headwater.__about__ import __version__
+from headwater.config import Settings
+from headwater.errors import HeadwaterError
+from headwater.identity import Identify, Identity, Pseudonymizer, key_fingerprint, load_key
+from headwater.ledger import Ledger
+from headwater.records import Amounts, Charge, Footprint, Observation, Outcome, Unknown, Usage
+from headwater.serving import Served, Serving
+from headwater.telemetry import MeterProvider, Telemetry
+from headwater.tokens import TokenCounter
+from headwater.units import micrograms, microjoules, nanolitres
+
+log = logging.getLogger("headwater")
+NOTHING_GENERATED: Final = Unknown(reason="nothing-generated")
+_LOGGED_FAILURES: Final = 3
+
+
+def amounts(footprint: Footprint) -> Amounts:
+    """A footprint in the ledger's integers. This is the one rounding between physics and account."""
+    spread = footprint.spread
+    facility_j, water_l, carbon_g = footprint.facility_j, footprint.water_l, footprint.carbon_g
+    return Amounts(
+        it_microjoules=microjoules(footprint.it_j),
+        energy_microjoules=microjoules(facility_j),
+        energy_low_microjoules=microjoules(facility_j * spread.energy_low),
+        energy_high_microjoules=microjoules(facility_j * spread.energy_high),
+        onsite_nanolitres=nanolitres(footprint.onsite_l),
+        offsite_nanolitres=nanolitres(footprint.offsite_l),
+        water_low_nanolitres=nanolitres(water_l * spread.water_low),
+        water_high_nanolitres=nanolitres(water_l * spread.water_high),
+        carbon_micrograms=micrograms(carbon_g),
+        carbon_low_micrograms=micrograms(carbon_g * spread.carbon_low),
+        carbon_high_micrograms=micrograms(carbon_g * spread.carbon_high),
+    )
+
+
+class Meter:
+    """One process's meter. Clocks are arguments: `wall_s` for dates, `clock_s` for durations.
+
+    Raises:
+        ConfigError: the settings, the identity key or a catalog name cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        identify: Identify | None = None,
+        meter_provider: MeterProvider | None = None,
+        ledger: Ledger | None = None,
+        counter: TokenCounter | None = None,
+        wall_s: Callable[[], float] = time.time,
+        clock_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.settings = settings
+        self.wall_s = wall_s
+        self.clock_s = clock_s
+        self.serving = Serving(settings)
+        self.telemetry = Telemetry(__version__, meter_provider)
+        self.counter = counter if counter is not None else TokenCounter()
+        key = load_key(settings.ledger.data_dir)
+        pseudonymizer = Pseudonymizer(key)
+        self.identity = Identity(key, settings.identity.rules, identify=identify)
+        self.ledger = (
+            ledger
+            if ledger is not None
+            else Ledger(
+                data_dir=settings.ledger.data_dir,
+                redis_url=settings.ledger.redis_url,
+                key_fingerprint=key_fingerprint(key),
+                labels={pseudonymizer.of_digest(digest): label for label, digest in settings.identity.labels.items()},
+            )
+        )
+        self._documented: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Open the ledger and load the vocabulary. Blocks; call it in a thread where a loop is running.
+
+        Raises:
+            ConfigError, LedgerError: the ledger refuses (another key, another schema, a folder that cannot be used).
+        """
+        self.ledger.start()
+        self.counter.load()
+
+    async def stop(self) -> None:
+        """Settle what is still being counted, then close the ledger."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self.ledger.close)
+
+    def open(self, charge: Charge, served: Served) -> None:
+        """Note an exchange in the journal, as it would be charged if this process died now."""
+        if served.deployment_hash and served.deployment_hash not in self._documented:
+            self.ledger.document(served.deployment_hash, served.document)
+            self._documented.add(served.deployment_hash)
+        self.ledger.provisional(charge)
+
+    def charge(
+        self,
+        *,
+        request_id: str,
+        user: str,
+        started_ms: int,
+        outcome: Outcome,
+        served: Served,
+        usage: Usage,
+        observation: Observation,
+        footprint: Footprint | Unknown,
+    ) -> Charge:
+        """Make the record that goes into the ledger, ended now."""
+        known = isinstance(footprint, Footprint)
+        return Charge(
+            request_id=request_id,
+            user=user,
+            started_ms=started_ms,
+            ended_ms=int(self.wall_s() * 1000),
+            outcome=outcome,
+            model=served.model,
+            site=served.site,
+            deployment_hash=served.deployment_hash,
+            method=footprint.method if known else None,
+            usage=usage,
+            observation=observation,
+            amounts=amounts(footprint) if known else None,
+            reason="" if known else footprint.reason,
+        )
+
+    def enter(self, charge: Charge) -> None:
+        """Write a final charge into the journal and the metrics."""
+        self.ledger.charge(charge)
+        self.telemetry.charged(charge)
+
+    def footprint(self, served: Served, usage: Usage, observation: Observation) -> Footprint | Unknown:
+        """Price an exchange."""
+        return served.unknown if served.profile is None else served.profile.estimate(usage, observation)
+
+    def later(self, work: Coroutine[None, None, None]) -> None:
+        """Run work that must not be lost after its exchange has ended; `stop` waits for it."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def failed(self, error: BaseException) -> None:
+        """Count and log a failure inside Headwater. The reply it happened in goes on untouched."""
+        seen_count = self.telemetry.failed(type(error).__name__)
+        if seen_count <= _LOGGED_FAILURES:
+            # A traceback may show local values; only our own errors' texts are known to carry no prompt.
+            text = str(error) if isinstance(error, HeadwaterError) else "details are left out of the log"
+            log.error("metering failed, the reply goes on: %s: %s", type(error).__name__, text, exc_info=_frames(error))
+
+
+def _frames(error: BaseException) -> BaseException | None:
+    return error if log.isEnabledFor(logging.DEBUG) else None

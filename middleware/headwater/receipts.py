@@ -1,0 +1,152 @@
+"""A stored charge -> its receipt: the amounts as charged, and every step of how they came about, derived anew. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from headwater import catalog
+from headwater.physics.estimate import Profile
+from headwater.records import Amounts, Charge, Deployment, Footprint
+from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
+
+VERSION = 1
+
+
+def receipt(charge: Charge, document: str | None) -> dict[str, Any]:
+    """The receipt of a charge as JSON values. `document`: the stored deployment it was priced with, where there is one.
+
+    The derivation is recomputed from the stored inputs, not stored: if it did not give the charged amounts again, the
+    receipt would say so in `derivation_agrees`.
+    """
+    deployment = catalog.deployment_from_document(document) if document else None
+    footprint = _derive(charge, deployment)
+    return {
+        "v": VERSION,
+        "id": charge.request_id,
+        "user": charge.user,
+        "started": _moment(charge.started_ms),
+        "ended": _moment(charge.ended_ms),
+        "outcome": charge.outcome,
+        "model": charge.model,
+        "site": charge.site,
+        "method": charge.method,
+        "tokens": {
+            "input": charge.usage.input_tokens,
+            "cached": charge.usage.cached_tokens,
+            "output": charge.usage.output_tokens,
+            "reasoning": charge.usage.reasoning_tokens,
+            "source": charge.usage.source,
+        },
+        "observed": asdict(charge.observation),
+        "charged": None if charge.amounts is None else _amounts(charge.amounts),
+        "reason": charge.reason or None,
+        "deployment": None if deployment is None else _deployment(deployment, charge.deployment_hash),
+        "derivation": [asdict(step) | {"inputs": dict(step.inputs)} for step in footprint.steps] if footprint else [],
+        "derivation_agrees": None
+        if footprint is None or charge.amounts is None
+        else _agrees(footprint, charge.amounts),
+    }
+
+
+def _derive(charge: Charge, deployment: Deployment | None) -> Footprint | None:
+    if deployment is None or charge.amounts is None:
+        return None
+    estimate = Profile(deployment).estimate(charge.usage, charge.observation, steps=True)
+    return estimate if isinstance(estimate, Footprint) else None
+
+
+def _agrees(footprint: Footprint, amounts: Amounts) -> bool:
+    return abs(footprint.it_j * MICROJOULES_PER_J - amounts.it_microjoules) <= 1
+
+
+def _amounts(amounts: Amounts) -> dict[str, Any]:
+    energy, water, carbon = MICROJOULES_PER_J, NANOLITRES_PER_UL, MICROGRAMS_PER_G
+    return {
+        "it_j": amounts.it_microjoules / energy,
+        "energy_j": amounts.energy_microjoules / energy,
+        "energy_j_range": [amounts.energy_low_microjoules / energy, amounts.energy_high_microjoules / energy],
+        "water_ul": amounts.water_nanolitres / water,
+        "water_ul_range": [amounts.water_low_nanolitres / water, amounts.water_high_nanolitres / water],
+        "water_onsite_ul": amounts.onsite_nanolitres / water,
+        "water_offsite_ul": amounts.offsite_nanolitres / water,
+        "carbon_g": amounts.carbon_micrograms / carbon,
+        "carbon_g_range": [amounts.carbon_low_micrograms / carbon, amounts.carbon_high_micrograms / carbon],
+    }
+
+
+def _deployment(deployment: Deployment, document_hash: str) -> dict[str, Any]:
+    return {
+        "hash": document_hash,
+        "model": deployment.model.name,
+        "hardware": deployment.hardware.name,
+        "accelerators": deployment.accelerators_count,
+        "precision": deployment.precision,
+        "engine": deployment.engine.name,
+        "site": deployment.site.name,
+        "grid": deployment.grid.name,
+        "factors": deployment.factors.name,
+        "hydro": deployment.factors.hydro,
+        "wue_basis": deployment.site.wue_basis,
+    }
+
+
+def _moment(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """A receipt for people: what was charged, on what, and the derivation line by line."""
+    tokens = document["tokens"]
+    lines = [
+        f"Receipt {document['id']}",
+        f"  user        {document['user']}",
+        f"  time        {document['started']} to {document['ended']}",
+        f"  outcome     {document['outcome']}",
+        (
+            f"  tokens      {_or_unknown(tokens['input'])} in ({_or_unknown(tokens['cached'])} cached), "
+            f"{_or_unknown(tokens['output'])} out; source: {tokens['source']}"
+        ),
+    ]
+    deployment = document["deployment"]
+    if deployment is not None:
+        lines += [
+            (
+                f"  served by   {deployment['model']} ({deployment['precision']}) on {deployment['accelerators']} of {deployment['hardware']}, "
+                f"{deployment['engine']}, at {deployment['site']} (grid {deployment['grid']})"
+            ),
+            f"  factors     {deployment['factors']}, hydro={deployment['hydro']}; document {deployment['hash']}",
+        ]
+    charged = document["charged"]
+    if charged is None:
+        return "\n".join([*lines, f"  footprint   unknown: {document['reason']}"]) + "\n"
+    energy_low, energy_high = charged["energy_j_range"]
+    water_low, water_high = charged["water_ul_range"]
+    lines += [
+        f"  method      {document['method']}",
+        f"  energy      {charged['energy_j']:.6g} J ({energy_low:.4g} to {energy_high:.4g}); of it IT {charged['it_j']:.6g} J",
+        (
+            f"  water       {charged['water_ul']:.6g} uL ({water_low:.4g} to {water_high:.4g}); "
+            f"on-site {charged['water_onsite_ul']:.6g}, off-site {charged['water_offsite_ul']:.6g}"
+        ),
+        f"  carbon      {charged['carbon_g']:.4g} g CO2e",
+        "",
+        "Derivation",
+    ]
+    for step in document["derivation"]:
+        inputs = ", ".join(f"{name}={value:.6g}" for name, value in step["inputs"].items())
+        lines.append(f"  {step['name']} = {step['formula']} = {step['value']:.6g} {step['unit']}".rstrip())
+        if inputs:
+            lines.append(f"      with {inputs}")
+        if step["source"]:
+            lines.append(f"      source: {step['source']}")
+    if document["derivation_agrees"] is False:
+        lines.append(
+            "  THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _or_unknown(count: int | None) -> str:
+    return "unknown" if count is None else str(count)

@@ -1,0 +1,165 @@
+"""Which deployment serves a model, and how busy it is. Knows catalog and physics; no I/O; time is passed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+from headwater import catalog
+from headwater.config import DeploymentSettings, Settings
+from headwater.physics.estimate import Profile
+from headwater.records import Deployment, Unknown
+
+OTHER: Final = "other"
+"""What stands in accounts and metrics for a model that is not in the catalog: never a string a client made up."""
+_CACHED_MODELS: Final = 1_000
+
+
+class Load:
+    """The exchanges in flight on one deployment, as this process sees them.
+
+    Keeps one running integral of dt/B(t); the harmonic mean of the concurrency over an exchange's life is its length
+    divided by the integral's growth over it. The arithmetic mean would underestimate the exchange's share.
+    """
+
+    __slots__ = ("_in_flight_count", "_integral_s", "_since_s")
+
+    def __init__(self) -> None:
+        self._in_flight_count = 0
+        self._integral_s = 0.0
+        self._since_s = 0.0
+
+    @property
+    def in_flight_count(self) -> int:
+        """Exchanges between their admission and their end."""
+        return self._in_flight_count
+
+    def enter(self, now_s: float) -> float:
+        """Count one more exchange in; returns the integral at its start, to be given to `concurrency`."""
+        self._advance(now_s)
+        self._in_flight_count += 1
+        return self._integral_s
+
+    def leave(self, now_s: float) -> None:
+        """Count one exchange out."""
+        if self._in_flight_count <= 0:
+            raise ValueError("no exchange is in flight that could leave")
+        self._advance(now_s)
+        self._in_flight_count -= 1
+
+    def concurrency(self, entered_integral_s: float, entered_s: float, now_s: float) -> float:
+        """Harmonic mean of the exchanges in flight from `entered_s` to `now_s`, at least 1."""
+        self._advance(now_s)
+        grown_s = self._integral_s - entered_integral_s
+        if grown_s <= 0:
+            return float(max(1, self._in_flight_count))
+        return max(1.0, (now_s - entered_s) / grown_s)
+
+    def _advance(self, now_s: float) -> None:
+        if self._in_flight_count > 0:
+            self._integral_s += (now_s - self._since_s) / self._in_flight_count
+        self._since_s = now_s
+
+
+@dataclass(slots=True, kw_only=True)
+class Served:
+    """One model on one deployment: the profile that prices it, and the load it shares with its neighbours."""
+
+    model: str
+    site: str
+    deployment: Deployment | None
+    deployment_hash: str
+    document: str
+    profile: Profile | None
+    unknown: Unknown
+    load: Load = field(repr=False)
+
+
+class Serving:
+    """All that the settings say about who serves what; looked up by the model name of a request.
+
+    Raises:
+        CatalogError: a deployment names an entry that the catalog does not have.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._loads = [Load() for _ in settings.deployment]
+        self._elsewhere = Load()
+        self._cache: dict[str | None, Served] = {}
+        for deployment in settings.deployment:
+            self._check(deployment)
+
+    def of(self, model: str | None) -> Served:
+        """The deployment for a request's model. A model that nobody knows has no profile, but a reason."""
+        found = self._cache.get(model)
+        if found is None:
+            found = self._resolve(model)
+            # The name is the client's: a flood of made-up names must not fill the memory.
+            if len(self._cache) < _CACHED_MODELS:
+                self._cache[model] = found
+        return found
+
+    def _resolve(self, model: str | None) -> Served:
+        if model is None:
+            return self._unknown("model-not-named")
+        for settings, load in zip(self._settings.deployment, self._loads, strict=True):
+            if any(fnmatchcase(model.lower(), pattern.lower()) for pattern in settings.match):
+                return self._served(model, settings, load)
+        return self._unknown("no-deployment-for-model")
+
+    def _served(self, model: str, settings: DeploymentSettings, load: Load) -> Served:
+        name = settings.model if settings.model is not None else _catalog_name(model)
+        if name is None:
+            if self._settings.fallback is None:
+                return self._unknown("model-not-in-catalog", load)
+            name = self._settings.fallback.model
+        deployment = self._deployment(settings, name)
+        return Served(
+            model=name,
+            site=settings.site,
+            deployment=deployment,
+            deployment_hash=catalog.deployment_hash(deployment),
+            document=catalog.deployment_document(deployment),
+            profile=Profile(deployment),
+            unknown=Unknown(reason="no-estimate"),
+            load=load,
+        )
+
+    def _unknown(self, reason: str, load: Load | None = None) -> Served:
+        return Served(
+            model=OTHER,
+            site=OTHER,
+            deployment=None,
+            deployment_hash="",
+            document="",
+            profile=None,
+            unknown=Unknown(reason=reason),
+            load=load if load is not None else self._elsewhere,
+        )
+
+    def _deployment(self, settings: DeploymentSettings, model: str) -> Deployment:
+        return catalog.deployment(
+            model=model,
+            hardware=settings.hardware,
+            accelerators=settings.accelerators,
+            precision=settings.precision,
+            engine=settings.engine,
+            site=settings.site,
+            factors=self._settings.factors.set,
+            hydro=self._settings.factors.hydro,
+            concurrency=settings.concurrency,
+        )
+
+    def _check(self, settings: DeploymentSettings) -> None:
+        # Any model of the catalog will do to see that the other names are good.
+        fallback = self._settings.fallback.model if self._settings.fallback else None
+        self._deployment(settings, settings.model or fallback or catalog.names("model")[0])
+
+
+def _catalog_name(model: str) -> str | None:
+    """The catalog entry that a request's model name means: itself, or its part behind a vendor (`meta-llama/...`)."""
+    lowered = model.lower()
+    known = catalog.names("model")
+    return next((name for name in (lowered, lowered.rpartition("/")[2]) if name in known), None)

@@ -1,0 +1,91 @@
+"""What the middleware itself answers under /.well-known/headwater: receipts and one's own account. Each to its user only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from headwater import ulid
+from headwater.errors import LedgerError
+from headwater.identity import ANONYMOUS
+from headwater.meter import Meter
+from headwater.receipts import receipt
+from headwater.records import AccountRow
+from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
+
+_PRIVATE: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+# A charge takes a moment to reach the store; a receipt asked for earlier is worth a second look.
+_YOUNG_MS: Final = 60_000
+
+
+async def answer(meter: Meter, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request for `/.well-known/headwater/<name>`."""
+    if scope["method"] not in ("GET", "HEAD"):
+        response: Response = _problem(405, "use GET", {"allow": "GET, HEAD"})
+    else:
+        try:
+            response = await _respond(meter, name, meter.identity.user(scope))
+        except LedgerError as error:
+            meter.failed(error)
+            response = _problem(503, "the ledger cannot be read right now; charges are not lost", {"retry-after": "5"})
+    await response(scope, receive, send)
+
+
+async def _respond(meter: Meter, name: str, user: str) -> Response:
+    if name == "me":
+        return await _me(meter, user)
+    kind, _, request_id = name.partition("/")
+    if kind != "requests" or not ulid.is_valid(request_id):
+        return _problem(404, "there is nothing here; see /me and /requests/{id}")
+    charge = await run_in_threadpool(meter.ledger.reader().receipt, request_id, user)
+    if charge is None:
+        # The same answer whether there is none or it is somebody else's.
+        age_ms = meter.wall_s() * 1000 - ulid.time_ms(request_id)
+        retry = {"retry-after": "1"} if 0 <= age_ms < _YOUNG_MS else {}
+        return _problem(404, "no receipt under this id for you; receipts are kept for 48 hours", retry)
+    document = await run_in_threadpool(meter.ledger.reader().document, charge.deployment_hash)
+    return JSONResponse(receipt(charge, document), headers=_PRIVATE)
+
+
+async def _me(meter: Meter, user: str) -> Response:
+    if user == ANONYMOUS:
+        return _problem(401, "say who you are with the credentials you use for the API")
+    now = datetime.fromtimestamp(meter.wall_s(), UTC)
+    reader = meter.ledger.reader()
+    month = await run_in_threadpool(reader.user_row, user, f"{now:%Y-%m}")
+    day = await run_in_threadpool(reader.user_row, user, f"{now:%Y-%m-%d}")
+    return JSONResponse({"v": 1, "user": user, "month": account(month), "day": account(day)}, headers=_PRIVATE)
+
+
+def account(row: AccountRow) -> dict[str, Any]:
+    """One account row as JSON values, in the units of the wire (J, uL)."""
+    energy, water, carbon = MICROJOULES_PER_J, NANOLITRES_PER_UL, MICROGRAMS_PER_G
+    return {
+        "period": row.period,
+        "requests": row.requests_count,
+        "requests_without_footprint": row.unknown_count,
+        "requests_not_completed": row.incomplete_count,
+        "requests_counted_here": row.not_upstream_count,
+        "tokens": {
+            "input": row.input_tokens,
+            "cached": row.cached_tokens,
+            "output": row.output_tokens,
+            "reasoning": row.reasoning_tokens,
+        },
+        "energy_j": row.energy_microjoules / energy,
+        "energy_j_range": [row.energy_low_microjoules / energy, row.energy_high_microjoules / energy],
+        "it_j": row.it_microjoules / energy,
+        "water_ul": row.water_nanolitres / water,
+        "water_ul_range": [row.water_low_nanolitres / water, row.water_high_nanolitres / water],
+        "water_onsite_ul": row.onsite_nanolitres / water,
+        "carbon_g": row.carbon_micrograms / carbon,
+        "carbon_g_range": [row.carbon_low_micrograms / carbon, row.carbon_high_micrograms / carbon],
+    }
+
+
+def _problem(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"message": text}}, status_code=status, headers={**_PRIVATE, **(headers or {})})
