@@ -1,0 +1,181 @@
+"""Untrusted tables (TOML, JSON) to frozen records, strictly: every key known, every figure sourced.
+
+A figure's unit is checked against the suffix of its name, so that "700 kW" under `_w` is an error and not a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from datetime import date
+from functools import lru_cache
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from headwater.errors import CatalogError
+from headwater.records import EngineSpec, Factor, Method, ModelSpec
+from headwater.units import BYTES_PER_GB, FLOP_PER_TFLOP, G_PER_KG, J_PER_WH, L_PER_US_GALLON, S_PER_MS
+
+R = TypeVar("R")
+
+# Suffix of a figure's name -> unit it may be written in -> canonical units per written unit. The first is canonical.
+# Longer suffixes come first.
+UNITS: Final[tuple[tuple[str, Mapping[str, float]], ...]] = (
+    ("_bytes_per_s", {"B/s": 1.0, "GB/s": BYTES_PER_GB}),
+    ("_flop_per_s", {"FLOP/s": 1.0, "TFLOP/s": FLOP_PER_TFLOP}),
+    ("_j_per_request", {"J": 1.0, "Wh": J_PER_WH}),
+    ("_l_per_it_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON}),
+    ("_l_per_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON}),
+    ("_g_per_kwh", {"g/kWh": 1.0}),
+    ("_ratio", {"ratio": 1.0}),
+    ("pue", {"ratio": 1.0}),
+    ("_count", {"count": 1.0}),
+    ("_w", {"W": 1.0}),
+    ("_s", {"s": 1.0, "ms": S_PER_MS}),
+    ("_g", {"g": 1.0, "kg": G_PER_KG}),
+)
+# Figures that are divided by, or mean nothing at zero.
+_POSITIVE: Final = ("_bytes_per_s", "_flop_per_s", "_efficiency_ratio", "_overhead_ratio", "_tdp_w")
+# Figures that cannot be below, or above, one by definition.
+_AT_LEAST_ONE: Final = ("pue", "uncertainty_ratio", "_count")
+_AT_MOST_ONE: Final = ("_efficiency_ratio",)
+# Every engine must say how wide these are: each can be chosen for a request.
+ESTIMATED_METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "assumed")
+
+
+def decode(kind: type[R], table: Any, *, at: str) -> R:
+    """The record of `kind` that a table describes. Raises CatalogError, naming where (`at`) and what."""
+    if not isinstance(table, Mapping):
+        raise CatalogError(f"{at} must be a table, not {table!r}")
+    hints, required = _shape(cast("Hashable", kind))
+    unknown = sorted(set(table) - set(hints))
+    missing = sorted(required - set(table))
+    if unknown or missing:
+        raise CatalogError(f"{at}: unknown keys {unknown}, missing keys {missing}")
+    nothing = {name: None for name in hints if name not in required and _may_be_none(hints[name])}
+    given = {name: _value(hints[name], value, at=f"{at}.{name}", name=name) for name, value in table.items()}
+    record = kind(**(nothing | given))
+    if isinstance(record, ModelSpec):
+        _check_model(record, at=at)
+    elif isinstance(record, EngineSpec):
+        _check_band(record, at=at)
+    return record
+
+
+@lru_cache(maxsize=32)
+def _shape(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """The types of a record's fields, and the names of those that must be there: no default, and None is no answer."""
+    hints = get_type_hints(kind)
+    required = frozenset(f.name for f in fields(kind) if f.default is MISSING and not _may_be_none(hints[f.name]))
+    return hints, required
+
+
+def _may_be_none(hint: Any) -> bool:
+    return get_origin(hint) is UnionType and NoneType in get_args(hint)
+
+
+def _value(hint: Any, value: Any, *, at: str, name: str) -> Any:
+    if _may_be_none(hint):
+        if value is None:
+            return None
+        hint = next(option for option in get_args(hint) if option is not NoneType)
+    if hint is Factor:
+        return _factor(value, at=at, name=name)
+    if is_dataclass(hint):
+        return decode(hint, value, at=at)  # type: ignore[arg-type]  # is_dataclass narrows to an instance as well
+    if get_origin(hint) is Literal:
+        return _word(value, get_args(hint), at=at)
+    if hint is str:
+        return _text(value, at=at, name=name)
+    if hint is int:
+        return _whole(value, at=at)
+    if hint is float:
+        return _number(value, at=at, name=name)
+    return _band(value, at=at)
+
+
+def _factor(value: Any, *, at: str, name: str) -> Factor:
+    raw = decode(Factor, value, at=at)
+    units = next((allowed for suffix, allowed in UNITS if name.endswith(suffix)), {})
+    if raw.unit not in units:
+        raise CatalogError(f"{at}: unit {raw.unit!r} is not one of {list(units)}")
+    if not raw.low <= raw.value <= raw.high:
+        raise CatalogError(f"{at}: low {raw.low}, value {raw.value}, high {raw.high} are out of order")
+    _check_bounds(raw.low, raw.high, at=at, name=name)
+    scale = units[raw.unit]
+    return replace(raw, value=raw.value * scale, low=raw.low * scale, high=raw.high * scale, unit=next(iter(units)))
+
+
+def _number(value: Any, *, at: str, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise CatalogError(f"{at} must be a finite number, not {value!r}")
+    number = float(value)
+    _check_bounds(number, number, at=at, name=name)
+    return number
+
+
+def _check_bounds(low: float, high: float, *, at: str, name: str) -> None:
+    if low < 0 or (low == 0 and name.endswith(_POSITIVE)) or (low < 1 and name.endswith(_AT_LEAST_ONE)):
+        raise CatalogError(f"{at} is too low: {low}")
+    if high > 1 and name.endswith(_AT_MOST_ONE):
+        raise CatalogError(f"{at} is above one: {high}")
+
+
+def _whole(value: Any, *, at: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CatalogError(f"{at} must be a whole number of at least 1, not {value!r}")
+    return value
+
+
+def _word(value: Any, words: tuple[Any, ...], *, at: str) -> Any:
+    if value not in words:
+        raise CatalogError(f"{at}: {value!r} is not one of {list(words)}")
+    return value
+
+
+def _text(value: Any, *, at: str, name: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise CatalogError(f"{at} must be a text that says something, not {value!r}")
+    if name == "checked":
+        try:
+            well_formed = date.fromisoformat(value).isoformat() == value
+        except ValueError:
+            well_formed = False
+        if not well_formed:
+            raise CatalogError(f"{at} must be a date like 2026-11-23, not {value!r}")
+    return value
+
+
+def _band(value: Any, *, at: str) -> dict[str, tuple[float, float]]:
+    if not isinstance(value, Mapping):
+        raise CatalogError(f"{at} must be a table of methods, not {value!r}")
+    band: dict[str, tuple[float, float]] = {}
+    for method, pair in value.items():
+        _word(method, get_args(Method), at=at)
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise CatalogError(f"{at}.{method} must be a pair of low and high, not {pair!r}")
+        low, high = (_number(number, at=f"{at}.{method}", name="") for number in pair)
+        if not 0 < low <= 1 <= high:
+            raise CatalogError(f"{at}.{method} must be a low in (0, 1] and a high of at least 1, not {pair!r}")
+        band[method] = (low, high)
+    return band
+
+
+def _check_band(engine: EngineSpec, *, at: str) -> None:
+    missing = [method for method in ESTIMATED_METHODS if method not in engine.band]
+    if missing:
+        raise CatalogError(f"{at}.band lacks {missing}")
+
+
+def _check_model(model: ModelSpec, *, at: str) -> None:
+    if model.active_params_count != model.total_params_count:
+        # Mixtures of experts are not modelled yet: charging them as dense ones would be silently wrong.
+        raise CatalogError(
+            f"{at}: active_params_count {model.active_params_count} must equal total_params_count "
+            f"{model.total_params_count}: only dense models are known"
+        )
+    if model.q_heads_count % model.kv_heads_count:
+        raise CatalogError(
+            f"{at}: q_heads_count {model.q_heads_count} is no multiple of kv_heads_count {model.kv_heads_count}"
+        )
