@@ -1,0 +1,270 @@
+"""The shapes of OpenAI chat completions: typed first and fast, then leniently, and never an exception.
+
+Knows which member means what; does not know streams, lines or splices. A count is a non-negative integer; whatever else
+stands in its place (null, a boolean, a float, a string) is not a count, and the figure is then unknown, not zero.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from headwater.records import Usage
+
+_MOST_TOKENS: Final = 10**9  # a context is at most some 10^7 tokens; what is beyond is garbage
+_MS_PER_S: Final = 1000
+_TEXT_FIELDS: Final = ("reasoning_content", "reasoning", "content", "refusal")
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Delta(msgspec.Struct):
+    """What was generated: the `delta` of a chunk, or the `message` of a reply."""
+
+    content: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+
+
+class StreamChoice(msgspec.Struct):
+    """One of the `choices` of a chunk."""
+
+    index: Any = 0
+    finish_reason: Any = None
+    delta: Delta | None = None
+
+
+class Chunk(msgspec.Struct):
+    """One data object of a stream. `usage` unset: no such member; None: `null`."""
+
+    choices: list[StreamChoice] | None = None
+    usage: Any = msgspec.UNSET
+    error: Any = None
+    object: Any = None
+    timings: Any = None
+    x_groq: Any = None
+
+
+class ReplyChoice(msgspec.Struct):
+    """One of the `choices` of a reply, without its text."""
+
+    finish_reason: Any = None
+
+
+class ReplyBody(msgspec.Struct):
+    """A whole reply, without its text. `choices` unset: no such member."""
+
+    choices: list[ReplyChoice] | msgspec.UnsetType | None = msgspec.UNSET
+    usage: Any = msgspec.UNSET
+    error: Any = None
+    object: Any = None
+    timings: Any = None
+    x_groq: Any = None
+
+
+class MessageChoice(msgspec.Struct):
+    """One of the `choices` of a reply, with its text."""
+
+    message: Delta | None = None
+
+
+class MessageBody(msgspec.Struct):
+    """A whole reply, for its text alone."""
+
+    choices: list[MessageChoice] | None = None
+
+
+class RequestBody(msgspec.Struct):
+    """What is read of every request."""
+
+    model: Any = None
+    stream: Any = None
+    stream_options: Any = None
+    n: Any = 1
+
+
+class Shape(Generic[T]):
+    """A decoder that falls back to reading leniently where a member has another type than is documented."""
+
+    def __init__(self, struct: type[T]) -> None:
+        self._struct = struct
+        self._decoder = msgspec.json.Decoder(struct)
+
+    def read(self, text: bytes) -> T | None:
+        """The object, or None where the text is no JSON object."""
+        try:
+            return self._decoder.decode(text)
+        except (ValueError, RecursionError):
+            found = any_json(text)
+            return lenient(self._struct, found) if isinstance(found, dict) else None
+
+
+def any_json(text: bytes) -> Any:
+    """Any JSON value, also with NaN and lone surrogates, as Python servers send them; None where it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def lenient(struct: type[T], found: dict[str, Any]) -> T:
+    """The struct from those members that have a usable type; the others keep their defaults."""
+    usable: dict[str, Any] = {}
+    for field in msgspec.structs.fields(struct):
+        if field.name not in found:
+            continue
+        value = found[field.name]
+        if field.type is not Any:
+            value = _lenient_value(field.name, value)
+        usable[field.name] = value
+    return struct(**usable)
+
+
+def _lenient_value(name: str, value: Any) -> Any:
+    if name in ("delta", "message"):
+        return lenient(Delta, value) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else None
+
+
+def lenient_choices(struct: type[T], choices: Any) -> list[T]:
+    """The choices as structs, whether they were read by type or leniently."""
+    found: list[T] = []
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, struct):
+            found.append(choice)
+        elif isinstance(choice, dict):
+            found.append(lenient(struct, choice))
+    return found
+
+
+def is_error(body: Chunk | ReplyBody) -> bool:
+    """Whether the object reports an error: a truthy `error`, or an object that calls itself one."""
+    return bool(body.error) or body.object == "error"
+
+
+def text_of(delta: Delta | None) -> str:
+    """All generated text of a delta or a message: reasoning, content, refusal, names and arguments of tool calls."""
+    if delta is None:
+        return ""
+    content = delta.content
+    if type(content) is str and content and delta.tool_calls is None and delta.reasoning_content is None:
+        return content
+    texts: list[str] = []
+    for name in _TEXT_FIELDS:
+        _add_content(getattr(delta, name), texts)
+    for call in delta.tool_calls if isinstance(delta.tool_calls, list) else ():
+        _add_call(call, texts)
+    _add_function(delta.function_call, texts)
+    return "".join(texts)
+
+
+def _add_content(content: Any, texts: list[str]) -> None:
+    """A string, or a list of parts (Mistral's reasoning models send `thinking` parts that hold parts themselves)."""
+    if isinstance(content, str):
+        texts.append(content)
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(part, dict):
+                _add_content(part.get("text"), texts)
+                _add_content(part.get("thinking"), texts)
+
+
+def _add_call(call: Any, texts: list[str]) -> None:
+    if isinstance(call, dict):
+        _add_function(call.get("function"), texts)
+        _add_function(call.get("custom"), texts)
+
+
+def _add_function(function: Any, texts: list[str]) -> None:
+    if isinstance(function, dict):
+        texts += [part for name in ("name", "arguments", "input") if isinstance(part := function.get(name), str)]
+
+
+def count(value: Any) -> int | None:
+    """The value where it is a count; None where it is anything else. A boolean is not a count."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+
+
+def usage_of(usage: Any, timings: Any) -> Usage | None:
+    """The upstream's counts in canonical shape: from `usage`, else from llama.cpp's `timings`; None where it has none."""
+    timings = timings if isinstance(timings, dict) else {}
+    if isinstance(usage, dict):
+        found = _from_usage(usage, count(timings.get("cache_n")))
+        if found is not None:
+            return found
+    return _from_timings(timings)
+
+
+def _from_usage(usage: dict[str, Any], cache_n: int | None) -> Usage | None:
+    given, made = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    if given is None and made is None:
+        return None
+    cached = count(_details(usage, "prompt_tokens_details").get("cached_tokens"))
+    if cached is None:
+        cached = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
+    if cached is None:
+        cached = cache_n
+    reasoning = count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
+    if made is not None and reasoning is not None:
+        if _is_outside(given, made, reasoning, count(usage.get("total_tokens"))):
+            made += reasoning
+        reasoning = min(reasoning, made)
+    return Usage(
+        input_tokens=given,
+        output_tokens=made,
+        cached_tokens=None if cached is None or given is None else min(cached, given),
+        reasoning_tokens=None if made is None else reasoning,
+        source="upstream",
+    )
+
+
+def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
+    details = usage.get(name)
+    return details if isinstance(details, dict) else {}
+
+
+def _is_outside(given: int | None, made: int, reasoning: int, total: int | None) -> bool:
+    """Whether the reasoning tokens are not among the completion tokens (xAI): the total tells, if there is one."""
+    if total is not None and given is not None:
+        if total == given + made:
+            return False
+        if total == given + made + reasoning:
+            return True
+    return reasoning > made
+
+
+def _from_timings(timings: dict[str, Any]) -> Usage | None:
+    fresh, cached, made = (count(timings.get(name)) for name in ("prompt_n", "cache_n", "predicted_n"))
+    if fresh is None and made is None:
+        return None
+    # `prompt_n` counts only the tokens that were really processed; those from the cache stand beside it.
+    given = None if fresh is None else fresh + (cached or 0)
+    return Usage(
+        input_tokens=given,
+        output_tokens=made,
+        cached_tokens=None if given is None else cached,
+        source="upstream",
+    )
+
+
+def busy_s_of(timings: Any) -> float | None:
+    """The time that llama.cpp says it spent on prefill and decode."""
+    if not isinstance(timings, dict):
+        return None
+    prompt_ms, predicted_ms = _duration(timings.get("prompt_ms")), _duration(timings.get("predicted_ms"))
+    return None if prompt_ms is None or predicted_ms is None else (prompt_ms + predicted_ms) / _MS_PER_S
+
+
+def _duration(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and 0 <= value < math.inf else None
+
+
+def groq_usage(x_groq: Any) -> Any:
+    """The usage that Groq puts into its own member of the last chunk."""
+    return x_groq.get("usage") if isinstance(x_groq, dict) else None

@@ -1,0 +1,79 @@
+"""Edit JSON text without re-writing it: find a member of the top-level object, put one in, take one out.
+
+Knows JSON; does not know providers. Every byte that is not part of an edit stays. A place that is found is proved: the
+member there is renamed, and a real parser must then see the new name at the top level, so that neither a string nor a
+nested object that looks alike can be taken for it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Final
+
+import msgspec
+
+_PROBE: Final = b'"hw:probe"'
+_TRAILING: Final = b" \t\r\n"
+
+
+class _Probe(msgspec.Struct):
+    probe: msgspec.Raw | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="hw:probe")
+
+
+_probe_decoder: Final = msgspec.json.Decoder(_Probe)
+_members_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def members(text: bytes) -> dict[str, bytes] | None:
+    """The top-level members with the exact bytes of their values; None where the text is no JSON object."""
+    try:
+        return {name: bytes(value) for name, value in _members_decoder.decode(text).items()}
+    except (ValueError, RecursionError):
+        return None
+
+
+def find(text: bytes, name: str) -> tuple[int, int, int] | None:
+    """Where the top-level member `name` stands: start of its key, start and end of its value."""
+    value = (members(text) or {}).get(name)
+    if value is None:
+        return None
+    for found in reversed(list(_key(name).finditer(text))):
+        start, end = found.end(), found.end() + len(value)
+        if text[start:end] == value and _is_top_level(text, found):
+            return found.start(), start, end
+    return None
+
+
+def end_of_object(text: bytes, start: int = 0, end: int | None = None) -> tuple[int, bytes] | None:
+    """Where a member can be put at the end of the object `text[start:end]`, and the comma that it needs there."""
+    body = text[start:end].rstrip(_TRAILING)
+    if not body.endswith(b"}"):
+        return None
+    inside = body[:-1].rstrip(_TRAILING)
+    return start + len(inside), b"" if inside.strip(_TRAILING) == b"{" else b","
+
+
+def span_with_comma(text: bytes, key_start: int, value_end: int) -> tuple[int, int]:
+    """The span of a member together with one of the commas beside it, so that taking it out leaves an object."""
+    before = text[:key_start].rstrip(_TRAILING)
+    if before.endswith(b","):
+        return len(before) - 1, value_end
+    after = text[value_end:]
+    following = after.lstrip(_TRAILING)
+    if following.startswith(b","):
+        return key_start, value_end + len(after) - len(following[1:].lstrip(_TRAILING))
+    return key_start, value_end
+
+
+@cache
+def _key(name: str) -> re.Pattern[bytes]:
+    return re.compile(re.escape(msgspec.json.encode(name)) + rb"\s*:\s*")
+
+
+def _is_top_level(text: bytes, found: re.Match[bytes]) -> bool:
+    renamed = text[: found.start()] + _PROBE + b":" + text[found.end() :]
+    try:
+        return _probe_decoder.decode(renamed).probe is not msgspec.UNSET
+    except (ValueError, RecursionError):
+        return False
