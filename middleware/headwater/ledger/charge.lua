@@ -1,0 +1,50 @@
+-- Applies one batch of a journal's charges behind the last applied sequence: all of it, or none of it.
+-- KEYS: 1 journals, 2 stream, 3 users, then one per sum (user months first), then one per receipt. All of one shard.
+-- ARGV: 1 journal id, 2 previous sequence, 3 last sequence, 4 sums as JSON [[ttl, field, amount, ...], ...] (all strings),
+--       5 users as JSON [last seen ms, user, ...], 6 how many sums are user months, 7 oldest stream id to keep,
+--       8 lifetime of a receipt in s, 9 stream field, 10 fields of a period total as JSON, 11... packed charges.
+-- Amounts stay strings: a Lua number is a double, exact only to 2^53.
+local stored = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
+if stored ~= ARGV[2] then
+  return {0, stored}
+end
+
+-- First write: where the server refuses writes (OOM, MISCONF, READONLY), it refuses here, before anything is counted.
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+
+local function add(key, field, amount)
+  local reply = redis.pcall('HINCRBY', key, field, amount)
+  while type(reply) == 'table' do
+    if not string.find(reply.err, 'overflow', 1, true) then
+      error(reply.err)
+    end
+    field = field .. '+'
+    reply = redis.pcall('HINCRBY', key, field, amount)
+  end
+end
+
+local sums = cjson.decode(ARGV[4])
+for k, sum in ipairs(sums) do
+  local key = KEYS[3 + k]
+  for i = 2, #sum, 2 do
+    add(key, sum[i], sum[i + 1])
+  end
+  redis.call('EXPIRE', key, sum[1])
+end
+
+local users = cjson.decode(ARGV[5])
+for i = 1, #users, 2 do
+  redis.call('ZADD', KEYS[3], 'GT', users[i], users[i + 1])
+end
+
+for i = 11, #ARGV do
+  redis.call('XADD', KEYS[2], 'MINID', '~', ARGV[7], '*', ARGV[9], ARGV[i])
+  redis.call('SET', KEYS[3 + #sums + i - 10], ARGV[i], 'EX', ARGV[8])
+end
+
+local fields = cjson.decode(ARGV[10])
+local totals = {}
+for k = 1, tonumber(ARGV[6]) do
+  totals[k] = redis.call('HMGET', KEYS[3 + k], unpack(fields))
+end
+return {1, ARGV[3], totals}

@@ -1,0 +1,134 @@
+"""The ledger of one process: journal first, store later, each charge once. The only class that the middleware needs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from headwater.errors import ConfigError, LedgerError
+from headwater.ledger import packing
+from headwater.ledger.embedded import Embedded
+from headwater.ledger.journal import SEGMENT_BYTES, Journal
+from headwater.ledger.periods import PeriodCache
+from headwater.ledger.reader import Reader, open_store
+from headwater.ledger.shipper import Address, Outside, Place, Shipper
+from headwater.ledger.stats import Stats
+from headwater.records import Charge, PeriodTotal
+
+
+class Ledger:
+    """Accounts of energy and water, charged exactly once per exchange, whatever dies.
+
+    `provisional`, `charge`, `forget` and `document` write to the local journal and return within microseconds; they raise
+    LedgerError only when the journal cannot be written. A thread ships the journal to the store.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        key_fingerprint: str,
+        redis_url: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        clock: Callable[[], float] | None = None,
+        new_journal_id: Callable[[], str] = lambda: secrets.token_hex(8),
+        segment_bytes: int = SEGMENT_BYTES,
+        outside: Outside | None = None,
+    ) -> None:
+        self.stats = Stats()
+        self._data_dir = data_dir
+        self._redis_url = redis_url
+        self._fingerprint = key_fingerprint
+        self._labels = dict(labels or {})
+        self._new_journal_id = new_journal_id
+        self._segment_bytes = segment_bytes
+        self._outside = outside if outside is not None else Outside() if clock is None else Outside(clock=clock)
+        self._cache = PeriodCache(self._outside.clock)
+        self._place: Place | None = None
+        self._journal: Journal | None = None
+        self._shipper: Shipper | None = None
+        self._known_documents: set[str] = set()
+
+    def start(self, *, timeout_s: float = 3.0) -> None:
+        """Open the journal and start shipping. A store that does not answer within the time is waited for in the
+        background.
+
+        Raises:
+            ConfigError: the store answers, but was written with another key or by another version.
+            LedgerError: the journal cannot be written, or there is no embedded server for this platform.
+        """
+        place: Place = Embedded(self._data_dir) if self._redis_url is None else Address(self._redis_url)
+        journal = Journal(
+            self._data_dir,
+            journal_id=self._new_journal_id(),
+            fingerprint=self._fingerprint,
+            segment_bytes=self._segment_bytes,
+        )
+        try:
+            shipper = Shipper(
+                journal,
+                place,
+                self._cache,
+                self.stats,
+                data_dir=self._data_dir,
+                fingerprint=self._fingerprint,
+                labels=self._labels,
+                outside=self._outside,
+            )
+        except ValueError as error:
+            journal.close(remove=True)
+            raise ConfigError(f"HEADWATER_REDIS_URL {self._redis_url!r} cannot be used: {error}") from error
+        shipper.start(timeout_s=timeout_s)
+        self._place, self._journal, self._shipper = place, journal, shipper
+
+    def provisional(self, charge: Charge) -> None:
+        """Journal what to charge if this process dies now; a later one for the same request replaces it."""
+        self._writable().provisional(charge.request_id, packing.pack(charge))
+
+    def charge(self, charge: Charge) -> None:
+        """Journal a charge. From here on it counts, once."""
+        try:
+            self._writable().final(charge.request_id, packing.pack(charge))
+        except LedgerError:
+            self.stats.lost += 1
+            raise
+        self.stats.journalled += 1
+
+    def forget(self, request_id: str) -> None:
+        """Journal that an admitted request is not to be charged."""
+        self._writable().forget(request_id)
+
+    def document(self, document_hash: str, document: str) -> None:
+        """Journal a deployment document, once per process, before the charges that refer to it."""
+        if document_hash not in self._known_documents:
+            self._writable().document(document_hash, document)
+            self._known_documents.add(document_hash)
+
+    def period_total(self, user: str) -> PeriodTotal | None:
+        """A user's month as this process last saw it; None while unknown. Never waits."""
+        return self._cache.get(user)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything journalled so far is applied in the store; False when time runs out."""
+        journal = self._writable()
+        assert self._shipper is not None  # noqa: S101  # set together with the journal
+        return self._shipper.flush(journal.position(), timeout_s)
+
+    def close(self, *, timeout_s: float = 2.0) -> None:
+        """Ship what can be shipped in a bounded time; the rest stays in the journal for the next process."""
+        if self._shipper is not None:
+            self._shipper.stop(timeout_s=timeout_s)
+        self._place = self._journal = self._shipper = None
+
+    def reader(self) -> Reader:
+        """The accounts in the store. Close it after use."""
+        if self._place is None:
+            raise LedgerError("the ledger is not started; call start() first")
+        store = open_store(self._place.url, client_factory=self._outside.client_factory, clock=self._outside.clock)
+        return Reader(store)
+
+    def _writable(self) -> Journal:
+        if self._journal is None:
+            raise LedgerError("the ledger is not started; call start() first")
+        return self._journal

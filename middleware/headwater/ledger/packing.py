@@ -1,0 +1,186 @@
+"""Charges to bytes and back, exactly. Knows no file and no store; the first byte names the format.
+
+Layout: version, presence bits, codes, times, then only the numbers that are known (int64 and IEEE doubles), the request
+id and the pseudonym as 16 bytes each, and short strings with one length byte each.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from operator import attrgetter
+from struct import Struct
+from typing import Final, get_args
+
+from headwater.errors import LedgerError
+from headwater.records import Amounts, Charge, CountSource, Method, Observation, Outcome, Usage
+
+VERSION: Final = 1
+ANONYMOUS: Final = "anonymous"
+
+# The order of these tuples is the stored format: append, never reorder.
+_OUTCOMES: Final[tuple[Outcome, ...]] = ("completed", "client_gone", "upstream_error", "refused", "partial")
+_METHODS: Final[tuple[Method | None, ...]] = (None, "metered", "observed", "loaded", "paced", "assumed", "flat")
+_SOURCES: Final[tuple[CountSource, ...]] = ("upstream", "counted", "estimated", "unknown")
+_COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+_SEEN: Final = ("elapsed_s", "busy_s", "ttft_s", "concurrency_count")
+_AMOUNTS: Final = (
+    "it_microjoules",
+    "energy_microjoules",
+    "energy_low_microjoules",
+    "energy_high_microjoules",
+    "onsite_nanolitres",
+    "offsite_nanolitres",
+    "water_low_nanolitres",
+    "water_high_nanolitres",
+    "carbon_micrograms",
+    "carbon_low_micrograms",
+    "carbon_high_micrograms",
+)
+assert set(_OUTCOMES) == set(get_args(Outcome)), "every outcome needs a code"  # noqa: S101
+assert set(_METHODS) == {None, *get_args(Method)}, "every method needs a code"  # noqa: S101
+assert set(_SOURCES) == set(get_args(CountSource)), "every source needs a code"  # noqa: S101
+
+_OUTCOME_CODE: Final = {word: code for code, word in enumerate(_OUTCOMES)}
+_METHOD_CODE: Final = {word: code for code, word in enumerate(_METHODS)}
+_SOURCE_CODE: Final = {word: code for code, word in enumerate(_SOURCES)}
+_optional = attrgetter(*(f"usage.{name}" for name in _COUNTS), *(f"observation.{name}" for name in _SEEN))
+_amounts = attrgetter(*_AMOUNTS)
+
+_OPTIONAL_BITS: Final = tuple(1 << bit for bit in range(8))
+_HAS_AMOUNTS: Final = 1 << 8
+_ULID_ID: Final = 1 << 9
+_HEX_USER: Final = 1 << 10
+_ANONYMOUS_USER: Final = 1 << 11
+
+_CROCKFORD: Final = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_BASE32: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"  # what int(text, 32) reads
+# Every byte outside the alphabet becomes "!", which int() refuses: no underscore, sign or lower case slips through.
+_TO_BASE32: Final = bytes(_BASE32[_CROCKFORD.index(byte)] if byte in _CROCKFORD else ord("!") for byte in range(256))
+_ULID_CHARACTERS: Final = 26
+
+
+def pack(charge: Charge) -> bytes:
+    """A charge as bytes.
+
+    Raises:
+        LedgerError: a number does not fit into 64 bits, or a string into 255 bytes.
+    """
+    presence = 0
+    values: list[float | bytes] = []
+    for bit, value in zip(_OPTIONAL_BITS, _optional(charge), strict=True):
+        if value is not None:
+            presence |= bit
+            values.append(value)
+    if charge.amounts is not None:
+        presence |= _HAS_AMOUNTS
+        values += _amounts(charge.amounts)
+    texts = [charge.model.encode(), charge.site.encode(), charge.deployment_hash.encode(), charge.reason.encode()]
+    ulid = _ulid_bytes(charge.request_id)
+    if ulid is not None:
+        presence |= _ULID_ID
+        values.append(ulid)
+    else:
+        texts.append(charge.request_id.encode())
+    pseudonym = _pseudonym_bytes(charge.user)
+    if pseudonym is not None:
+        presence |= _HEX_USER
+        values.append(pseudonym)
+    elif charge.user == ANONYMOUS:
+        presence |= _ANONYMOUS_USER
+    else:
+        texts.append(charge.user.encode())
+    codes = _OUTCOME_CODE[charge.outcome], _METHOD_CODE[charge.method], _SOURCE_CODE[charge.usage.source]
+    try:
+        head = _layout(presence).pack(VERSION, presence, *codes, charge.started_ms, charge.ended_ms, *values)
+        return b"".join((head, bytes(map(len, texts)), *texts))
+    except (struct.error, ValueError) as error:
+        raise LedgerError(f"charge {charge.request_id} cannot be stored: {error}") from error
+
+
+def unpack(data: bytes) -> Charge:
+    """The charge that `pack` was given.
+
+    Raises:
+        LedgerError: the bytes are of another format version, or of none.
+    """
+    if not data or data[0] != VERSION:
+        raise LedgerError(
+            f"a stored charge has format {data[:1].hex() or 'none'}, this version reads {VERSION}; upgrade headwater"
+        )
+    try:
+        return _unpack(data)
+    except (struct.error, IndexError, ValueError) as error:
+        raise LedgerError(f"a stored charge of {len(data)} bytes is malformed: {error}") from error
+
+
+def _unpack(data: bytes) -> Charge:
+    presence = int.from_bytes(data[1:3], "little")
+    layout = _layout(presence)
+    _, _, outcome, method, source, started_ms, ended_ms, *values = layout.unpack_from(data)
+    numbers = iter(values)
+    optional = [next(numbers) if presence & bit else None for bit in _OPTIONAL_BITS]
+    amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
+    request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
+    user = next(numbers).hex() if presence & _HEX_USER else ANONYMOUS if presence & _ANONYMOUS_USER else None
+    texts = _texts(data, layout.size, 4 + (request_id is None) + (user is None))
+    return Charge(
+        request_id=texts[4] if request_id is None else request_id,
+        user=texts[-1] if user is None else user,
+        started_ms=started_ms,
+        ended_ms=ended_ms,
+        outcome=_OUTCOMES[outcome],
+        model=texts[0],
+        site=texts[1],
+        deployment_hash=texts[2],
+        method=_METHODS[method],
+        usage=Usage(source=_SOURCES[source], **dict(zip(_COUNTS, optional[:4], strict=True))),
+        observation=Observation(**dict(zip(_SEEN, optional[4:], strict=True))),
+        amounts=amounts,
+        reason=texts[3],
+    )
+
+
+def _texts(data: bytes, at: int, count: int) -> list[str]:
+    lengths = data[at : at + count]
+    at += count
+    if len(data) != at + sum(lengths):
+        raise ValueError(f"strings of {sum(lengths)} bytes announced, {len(data) - at} there")
+    texts = []
+    for length in lengths:
+        texts.append(data[at : at + length].decode())
+        at += length
+    return texts
+
+
+@lru_cache(maxsize=4096)
+def _layout(presence: int) -> Struct:
+    counts = "q" * (presence & 0b1111).bit_count()
+    seen = "d" * (presence & 0b1111_0000).bit_count()
+    amounts = "q" * len(_AMOUNTS) if presence & _HAS_AMOUNTS else ""
+    keys = "16s" * (bool(presence & _ULID_ID) + bool(presence & _HEX_USER))
+    return Struct(f"<BHBBBqq{counts}{seen}{amounts}{keys}")
+
+
+def _ulid_bytes(text: str) -> bytes | None:
+    if len(text) != _ULID_CHARACTERS:
+        return None
+    try:
+        return int(text.encode().translate(_TO_BASE32), 32).to_bytes(16, "big")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _ulid_text(data: bytes) -> str:
+    value = int.from_bytes(data, "big")
+    return bytes(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5)).decode()
+
+
+def _pseudonym_bytes(text: str) -> bytes | None:
+    if len(text) != 32:
+        return None
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return data if data.hex() == text else None

@@ -1,0 +1,146 @@
+"""Reading accounts: for reports, receipts and pages. Synchronous; adds up what the store keeps, computes nothing new."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from headwater.errors import ConfigError
+from headwater.ledger import packing, schema
+from headwater.ledger.adoption import Orphanage
+from headwater.ledger.durability import SafeDelay
+from headwater.ledger.embedded import Embedded
+from headwater.ledger.redis import READ_TIMEOUT_S, ClientFactory, Store, connect
+from headwater.ledger.stats import Stats
+from headwater.records import AccountRow, Charge
+
+
+class Reader:
+    """Everybody's accounts. Every method raises LedgerError when the store does not answer."""
+
+    def __init__(self, store: Store, *, on_close: ExitStack | None = None) -> None:
+        self._store = store
+        self._on_close = on_close if on_close is not None else ExitStack()
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        data_dir: Path,
+        redis_url: str | None = None,
+        client_factory: ClientFactory = connect,
+        clock: Callable[[], float] = time.time,
+    ) -> Reader:
+        """A reader without a running ledger: starts the embedded server where needed, and first charges what dead
+        processes left in their journals, so that a report is complete.
+
+        Raises:
+            LedgerError: the store cannot be reached.
+            ConfigError: the store is of another version.
+        """
+        with ExitStack() as stack:
+            if redis_url is None:
+                place = Embedded(data_dir)
+                stack.callback(place.leave)
+                place.ensure()
+                redis_url = place.url
+            store = open_store(redis_url, client_factory=client_factory, clock=clock)
+            stack.callback(store.close)
+            store.check(None)
+            _ship_orphans(data_dir, store)
+            return cls(store, on_close=stack.pop_all())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; an embedded server that nobody else needs stops."""
+        self._on_close.close()
+
+    def month_rows(self, month: str) -> list[AccountRow]:
+        """Every user's account of a month `2026-11`, most energy first, then by user."""
+        return self._rows(month)
+
+    def day_rows(self, day: str) -> list[AccountRow]:
+        """Every user's account of a day `2026-11-23`, most energy first, then by user."""
+        return self._rows(day)
+
+    def _rows(self, period: str) -> list[AccountRow]:
+        labels = self.labels()
+        # Whoever was last seen before the period began has no row in it.
+        users = self._store.users_since(schema.period_start_ms(period))
+        rows = [
+            schema.account_row(fields.items(), user=user, period=period, label=labels.get(user))
+            for user, fields in self._store.user_fields(users, period)
+            if fields
+        ]
+        return sorted(rows, key=lambda row: (-row.energy_microjoules, row.user))
+
+    def totals(self, period: str) -> AccountRow:
+        """Everybody's account of a month or a day, as kept beside the users' accounts; its user is ''."""
+        return schema.account_row(self._store.total_fields(period), user="", period=period)
+
+    def user_row(self, user: str, period: str) -> AccountRow:
+        """One user's account of a month or a day; all zero where there is none."""
+        _, fields = next(self._store.user_fields([user], period))
+        return schema.account_row(fields.items(), user=user, period=period, label=self.labels().get(user))
+
+    def breakdown(self, user: str, month: str) -> dict[tuple[str, str], AccountRow]:
+        """One user's month by (model, site)."""
+        return schema.breakdown_rows(self._store.breakdown_fields(user, month), user=user, month=month)
+
+    def receipt(self, request_id: str, user: str | None = None) -> Charge | None:
+        """The charge of a request of the last 48 hours; where a user is given, only if it is that user's."""
+        packed = self._store.receipt(request_id, user)
+        if packed is None:
+            return None
+        charge = packing.unpack(packed)
+        return charge if user is None or charge.user == user else None
+
+    def document(self, document_hash: str) -> str | None:
+        """The deployment document that charges refer to."""
+        return self._store.document(document_hash)
+
+    def ledger_entries(self) -> Iterator[Charge]:
+        """Every charge that the ledger still keeps one by one, in the order in which it was applied."""
+        return map(packing.unpack, self._store.stream())
+
+    def labels(self) -> dict[str, str]:
+        """Pseudonym -> the operator's label."""
+        return self._store.labels()
+
+
+def open_store(url: str, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:
+    """A store for reading: with time for long answers."""
+    try:
+        return Store(url, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock)
+    except ValueError as error:
+        raise ConfigError(f"HEADWATER_REDIS_URL {url!r} cannot be used: {error}") from error
+
+
+def _ship_orphans(data_dir: Path, store: Store) -> None:
+    """Charge what dead processes left. The journals stay: the next ledger removes them when the store is durable."""
+    fingerprint = store.fingerprint()
+    orphanage = Orphanage(data_dir, store, Stats(), fingerprint=fingerprint, durability=SafeDelay)
+    if fingerprint is None:
+        # A store that was never reached: the journals' own key becomes its key.
+        known = orphanage.fingerprints()
+        if len(known) != 1:
+            return
+        store.check(known.pop())
+    for adopted in orphanage.take():
+        try:
+            adopted.shipment.tail.sync()
+            while adopted.shipment.ship():
+                pass
+        finally:
+            adopted.release()

@@ -1,0 +1,332 @@
+"""The store: one Redis-compatible server. The only file that talks to it, and the only importer of the driver.
+
+Nothing here repeats a command: a repeat after a lost reply is the shipper's business, which asks the store first.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.resources import files
+from logging import getLogger
+from typing import Any, Final, NamedTuple
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from headwater.errors import ConfigError, LedgerError
+from headwater.ledger import schema
+from headwater.records import Charge
+
+log: Final = getLogger("headwater.ledger")
+
+SHIP_TIMEOUT_S: Final = 0.25
+READ_TIMEOUT_S: Final = 5.0
+_SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
+_CHUNK: Final = 500
+
+ClientFactory = Callable[[str, float], "redis.Redis"]
+"""From a URL and a socket timeout in seconds, a client that does not retry."""
+
+
+class StoreError(LedgerError):
+    """The store cannot be reached or refused a command for now; nothing is known to be lost."""
+
+
+class Behind(Exception):
+    """The store's last applied sequence of a journal is not the one that the batch follows."""
+
+    def __init__(self, stored: int) -> None:
+        super().__init__(f"the store is at {stored}")
+        self.stored = stored
+
+
+class Batch(NamedTuple):
+    """Charges of one journal and one shard, in sequence."""
+
+    journal_id: str
+    shard: int
+    previous: int
+    last: int
+    charges: Sequence[tuple[Charge, bytes]]
+
+
+def connect(url: str, timeout_s: float) -> redis.Redis:
+    """A client that fails fast and never repeats a command by itself."""
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        decode_responses=False,
+        client_name="headwater",
+    )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except RedisError as error:
+        raise StoreError(f"the ledger's store does not answer as it should: {error}") from error
+
+
+class Store:
+    """Accounts in one server. `shards_count` is read from the store, where it is fixed."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = SHIP_TIMEOUT_S,
+        client_factory: ClientFactory = connect,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client: Any = client_factory(url, timeout_s)
+        self._clock = clock
+        self._script: Any = self._client.register_script(_SCRIPT)
+        self.shards_count = 1
+
+    def close(self) -> None:
+        """Close the connections. The next command starts on a fresh one, with no reply of an old one under way."""
+        self._client.close()
+
+    # -- the installation ---------------------------------------------------------------------------------------------
+
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the identity key that this store's pseudonyms were made with."""
+        with _refusals():
+            value = self._client.hget(schema.META, "key")
+        return None if value is None else value.decode()
+
+    def check(self, key_fingerprint: str | None) -> None:
+        """Agree with the store on schema, shards and key; a new store is set up where a fingerprint is given.
+
+        Raises:
+            ConfigError: the store was written with another key, or by another version.
+        """
+        with _refusals():
+            meta = self._meta()
+            if key_fingerprint is not None and "key" not in meta:
+                for name, value in self._new_meta(key_fingerprint).items():
+                    self._client.hsetnx(schema.META, name, value)
+                meta = self._meta()
+        found = meta.get("schema", str(schema.SCHEMA_VERSION))
+        if found != str(schema.SCHEMA_VERSION):
+            raise ConfigError(
+                f"the ledger's store has schema {found}, this version of headwater needs {schema.SCHEMA_VERSION}; "
+                "use the matching version, or another Redis database"
+            )
+        if key_fingerprint is not None and meta["key"] != key_fingerprint:
+            raise ConfigError(
+                f"the ledger's store was written with another identity key ({meta['key']}, here {key_fingerprint}); "
+                "restore the key file of this installation, or use another Redis database"
+            )
+        self.shards_count = int(meta.get("shards", "1"))
+        self._warn_of_eviction()
+
+    def _meta(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self._client.hgetall(schema.META).items()}
+
+    def _new_meta(self, key_fingerprint: str) -> dict[str, str]:
+        return {
+            "schema": str(schema.SCHEMA_VERSION),
+            "shards": str(self.shards_count),
+            "created": str(int(self._clock())),
+            "key": key_fingerprint,
+        }
+
+    def _warn_of_eviction(self) -> None:
+        try:
+            policy = self._client.config_get("maxmemory-policy").get(b"maxmemory-policy", b"noeviction").decode()
+        except (RedisError, AttributeError):
+            return  # managed servers often forbid CONFIG
+        if policy != "noeviction":
+            log.warning("the ledger's store may delete accounts: maxmemory-policy is %s, set it to noeviction", policy)
+
+    def set_labels(self, labels: Mapping[str, str]) -> None:
+        """Keep the operator's labels beside the pseudonyms."""
+        with _refusals():
+            for user, label in labels.items():
+                self._client.hset(schema.labels_key(schema.shard_of(user, self.shards_count)), user, label)
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def applied(self, journal_id: str) -> dict[int, int]:
+        """The last applied sequence of a journal on each shard; 0 where there is none."""
+        with _refusals():
+            return {
+                shard: int(self._client.hget(schema.journal_key(shard), journal_id) or 0)
+                for shard in range(self.shards_count)
+            }
+
+    def keep_document(self, document_hash: str, document: str) -> None:
+        """Keep a deployment document; the first one under a hash stays."""
+        with _refusals():
+            self._client.set(schema.basis_key(document_hash), document, nx=True)
+
+    def apply(self, batch: Batch) -> dict[tuple[str, str], list[int]]:
+        """Apply a batch whole. Returns the new totals of its user months, in the order of PERIOD_TOTAL_FIELDS.
+
+        Raises:
+            Behind: the batch does not follow what is stored; nothing was changed.
+            StoreError: no answer; the batch is applied or it is not.
+        """
+        months, sums, users = _aggregate(batch)
+        keys = [schema.journal_key(batch.shard), schema.stream_key(batch.shard), schema.users_key(batch.shard)]
+        keys += sums
+        keys += [schema.receipt_key(batch.shard, charge.request_id) for charge, _ in batch.charges]
+        arguments: list[str | int | bytes] = [
+            batch.journal_id,
+            batch.previous,
+            batch.last,
+            json.dumps([[str(ttl), *_flat(fields)] for ttl, fields in sums.values()]),
+            json.dumps([part for user, seen in users.items() for part in (str(seen), user)]),
+            len(months),
+            max(0, int(self._clock() * 1000) - schema.LEDGER_RETENTION_MS),
+            schema.RECEIPT_TTL_S,
+            schema.STREAM_FIELD,
+            json.dumps(schema.PERIOD_TOTAL_FIELDS),
+            *(packed for _, packed in batch.charges),
+        ]
+        with _refusals():
+            done, last, *rest = self._script(keys=keys, args=arguments)
+        if not done:
+            raise Behind(int(last))
+        return {month: [int(amount or 0) for amount in row] for month, row in zip(months, rest[0], strict=True)}
+
+    def period_totals(self, users: Iterable[str], month: str) -> dict[str, list[int]]:
+        """The totals of users' months, in the order of PERIOD_TOTAL_FIELDS."""
+        names = list(users)
+        with _refusals():
+            pipeline = self._client.pipeline(transaction=False)
+            for user in names:
+                pipeline.hmget(self._user_key(user, month), schema.PERIOD_TOTAL_FIELDS)
+            rows = pipeline.execute()
+        return {user: [int(amount or 0) for amount in row] for user, row in zip(names, rows, strict=True)}
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def users_since(self, time_ms: int) -> list[str]:
+        """Users who were last seen at a moment or later."""
+        with _refusals():
+            return [
+                user.decode()
+                for shard in range(self.shards_count)
+                for user in self._client.zrangebyscore(schema.users_key(shard), time_ms, "+inf")
+            ]
+
+    def user_fields(self, users: Sequence[str], period: str) -> Iterator[tuple[str, dict[str, int]]]:
+        """Each user's row of a period, as field codes and amounts; empty where there is none."""
+        for at in range(0, len(users), _CHUNK):
+            chunk = users[at : at + _CHUNK]
+            with _refusals():
+                pipeline = self._client.pipeline(transaction=False)
+                for user in chunk:
+                    pipeline.hgetall(self._user_key(user, period))
+                rows = pipeline.execute()
+            yield from zip(chunk, map(_fields, rows), strict=True)
+
+    def total_fields(self, period: str) -> Iterator[tuple[str, int]]:
+        """Field codes and amounts of everybody's sums, shard after shard."""
+        for shard in range(self.shards_count):
+            with _refusals():
+                row = self._client.hgetall(schema.total_key(shard, period))
+            yield from _fields(row).items()
+
+    def breakdown_fields(self, user: str, month: str) -> dict[str, int]:
+        """Fields `model|site|code` of a user's month."""
+        with _refusals():
+            return _fields(
+                self._client.hgetall(schema.breakdown_key(schema.shard_of(user, self.shards_count), user, month))
+            )
+
+    def receipt(self, request_id: str, user: str | None) -> bytes | None:
+        """The packed charge of a request: on its user's shard, or on any where no user is given."""
+        shards = range(self.shards_count) if user is None else [schema.shard_of(user, self.shards_count)]
+        with _refusals():
+            for shard in shards:
+                packed: bytes | None = self._client.get(schema.receipt_key(shard, request_id))
+                if packed is not None:
+                    return packed
+        return None
+
+    def document(self, document_hash: str) -> str | None:
+        """A deployment document."""
+        with _refusals():
+            value = self._client.get(schema.basis_key(document_hash))
+        return None if value is None else value.decode()
+
+    def stream(self) -> Iterator[bytes]:
+        """Packed charges, shard after shard, in the order in which they were applied."""
+        for shard in range(self.shards_count):
+            after = "-"
+            while True:
+                with _refusals():
+                    entries = self._client.xrange(schema.stream_key(shard), min=after, count=_CHUNK)
+                if not entries:
+                    break
+                for _, fields in entries:
+                    yield fields[schema.STREAM_FIELD.encode()]
+                after = f"({entries[-1][0].decode()}"
+
+    def labels(self) -> dict[str, str]:
+        """Pseudonym -> the operator's label."""
+        with _refusals():
+            rows = [self._client.hgetall(schema.labels_key(shard)) for shard in range(self.shards_count)]
+        return {user.decode(): label.decode() for row in rows for user, label in row.items()}
+
+    def _user_key(self, user: str, period: str) -> str:
+        return schema.user_key(schema.shard_of(user, self.shards_count), user, period)
+
+
+Sums = dict[str, tuple[int, dict[str, int]]]
+"""Key -> lifetime in seconds, and field -> amount."""
+
+
+def _aggregate(batch: Batch) -> tuple[list[tuple[str, str]], Sums, dict[str, int]]:
+    """Sum a batch per key and field: user months first, in the order of the list returned. And when users were seen."""
+    month_sums: Sums = {}
+    other_sums: Sums = {}
+    months: dict[tuple[str, str], None] = {}
+    users: dict[str, int] = {}
+    shard = batch.shard
+    for charge, _ in batch.charges:
+        user = charge.user
+        day, month = schema.periods(charge.ended_ms)
+        users[user] = max(users.get(user, 0), charge.ended_ms)
+        months[user, month] = None
+        amounts = schema.increments(charge)
+        part = f"{charge.model}|{charge.site}|"
+        _add(month_sums, schema.user_key(shard, user, month), schema.MONTH_TTL_S, amounts)
+        _add(other_sums, schema.user_key(shard, user, day), schema.DAY_TTL_S, amounts)
+        _add(other_sums, schema.total_key(shard, month), schema.MONTH_TTL_S, amounts)
+        _add(other_sums, schema.total_key(shard, day), schema.DAY_TTL_S, amounts)
+        parts = [(part + code, amount) for code, amount in amounts]
+        _add(other_sums, schema.breakdown_key(shard, user, month), schema.MONTH_TTL_S, parts)
+    return list(months), month_sums | other_sums, users
+
+
+def _add(sums: Sums, key: str, ttl_s: int, amounts: list[tuple[str, int]]) -> None:
+    row = sums.get(key)
+    if row is None:
+        sums[key] = ttl_s, dict(amounts)
+        return
+    fields = row[1]
+    for field, amount in amounts:
+        fields[field] = fields.get(field, 0) + amount
+
+
+def _flat(fields: Mapping[str, int]) -> Iterator[str]:
+    for field, amount in fields.items():
+        yield field
+        yield str(amount)
+
+
+def _fields(row: Mapping[bytes, bytes]) -> dict[str, int]:
+    return {field.decode(): int(amount) for field, amount in row.items()}

@@ -1,0 +1,189 @@
+"""One journal on its way into the store: in order, behind what the store already has, exactly once. Starts no thread.
+
+The store's own `journal -> last applied sequence` decides what counts. Whenever it is in doubt (start, lost reply,
+restart of the store), it is asked, and the journal is read again from its oldest segment; what is stored is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import Final
+
+from headwater.ledger import packing, schema
+from headwater.ledger.durability import Durability
+from headwater.ledger.frames import START, Frame, Kind, Position
+from headwater.ledger.redis import Batch, Behind, Store, StoreError
+from headwater.ledger.stats import Stats
+from headwater.ledger.tail import Tail, head_of
+from headwater.records import Charge
+
+log: Final = getLogger("headwater.ledger")
+
+BATCH_CHARGES: Final = 100
+
+Totals = Mapping[tuple[str, str], list[int]]
+"""(user, month) -> the amounts of schema.PERIOD_TOTAL_FIELDS."""
+
+
+class Shipment:
+    """Ships one journal, its own process's or an adopted one. One thread at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        durability: Durability,
+        stats: Stats,
+        *,
+        on_totals: Callable[[Totals], None] | None = None,
+    ) -> None:
+        self.journal_id = folder.name
+        self.tail = Tail(folder)
+        self.applied = START
+        """Behind the last record that the store has applied."""
+        self._folder = folder
+        self._store = store
+        self._durability = durability
+        self._stats = stats
+        self._on_totals = on_totals
+        self._sequences: dict[int, int] | None = None
+        self._pending: list[Frame] = []
+        self._after_pending = START
+        self._marked: Position | None = None
+        self._durable = START
+        self._seen_seq: int | None = None
+        self._gap_until = 0
+
+    def doubt(self) -> None:
+        """The store may have restarted, or a reply was lost: ask it where it stands before going on."""
+        self._sequences = None
+        self._marked = None
+        self._durability.cancel()
+
+    def ship(self) -> bool:
+        """Apply the next batch of what is synced. True when records were moved, False when none are left.
+
+        Raises:
+            StoreError: the store gave no answer; call again later.
+        """
+        try:
+            sequences = self._sequences if self._sequences is not None else self._resume()
+            frames = self._next_frames()
+            if not frames:
+                return False
+            self._apply(frames, sequences)
+        except Behind as behind:
+            log.warning("journal %s: %s, which is not where it was left; reading again", self.journal_id, behind)
+            self.doubt()
+            return True
+        except StoreError:
+            self.doubt()
+            raise
+        self.applied = self._place(len(frames), frames)
+        return True
+
+    def _resume(self) -> dict[int, int]:
+        sequences = self._store.applied(self.journal_id)
+        self.tail.rewind()
+        self._pending = []
+        self._seen_seq = None
+        self._sequences = sequences
+        self._adopt_gap(sequences)
+        return sequences
+
+    def _adopt_gap(self, sequences: Mapping[int, int]) -> None:
+        """Go on behind a gap, aloud: the store has lost charges that the journal gave up as durable.
+
+        Known exactly where there is one shard; with more, a shard without charges in the old segments looks the same.
+        """
+        head = head_of(self._folder)
+        if head is None or self._store.shards_count > 1:
+            return
+        stored, dropped = sequences[0], head[0]
+        if stored < dropped and dropped > self._gap_until:
+            missing = dropped - max(stored, self._gap_until)
+            self._gap_until = dropped
+            self._stats.gaps += missing
+            log.error(
+                "the store has lost %d charges of journal %s (%d to %d) that were durable once; was it restored from an old backup, "
+                "or emptied? Later charges are applied; restore a newer backup to have these too",
+                missing, self.journal_id, stored + 1, dropped,
+            )  # fmt: skip
+
+    def _next_frames(self) -> list[Frame]:
+        if not self._pending:
+            self._pending = self.tail.read()
+            self._after_pending = self.tail.position
+        return self._pending[:BATCH_CHARGES]
+
+    def _place(self, count: int, frames: list[Frame]) -> Position:
+        self._pending = self._pending[count:]
+        return Position(self._after_pending.segment, frames[-1].end)
+
+    def _apply(self, frames: list[Frame], sequences: dict[int, int]) -> None:
+        charges: dict[int, list[tuple[int, Charge, bytes]]] = {}
+        lowest = min(sequences.values())
+        for frame in frames:
+            if frame.kind == Kind.DOCUMENT:
+                document_hash, document = frame.payload.split(b"\0", 1)
+                self._store.keep_document(document_hash.decode(), document.decode())
+            elif frame.kind == Kind.HEAD and self._seen_seq is None:
+                self._seen_seq = frame.seq
+            elif frame.kind == Kind.FINAL:
+                self._note_damage(frame.seq)
+                if frame.seq > lowest:
+                    charge = packing.unpack(frame.payload)
+                    shard = schema.shard_of(charge.user, len(sequences))
+                    if frame.seq > sequences[shard]:
+                        charges.setdefault(shard, []).append((frame.seq, charge, frame.payload))
+        for shard, numbered in charges.items():
+            self._apply_shard(shard, numbered, sequences)
+
+    def _apply_shard(self, shard: int, numbered: list[tuple[int, Charge, bytes]], sequences: dict[int, int]) -> None:
+        batch = Batch(
+            journal_id=self.journal_id,
+            shard=shard,
+            previous=sequences[shard],
+            last=numbered[-1][0],
+            charges=[(charge, packed) for _, charge, packed in numbered],
+        )
+        totals = self._store.apply(batch)
+        sequences[shard] = batch.last
+        self._stats.shipped += len(numbered)
+        if self._on_totals is not None:
+            self._on_totals(totals)
+
+    def _note_damage(self, seq: int) -> None:
+        if self._seen_seq is not None and seq > self._seen_seq + 1 and seq > self._gap_until + 1:
+            missing = seq - self._seen_seq - 1
+            self._gap_until = seq - 1
+            self._stats.lost += missing
+            log.error(
+                "journal %s is damaged: %d charges before number %d cannot be read", self.journal_id, missing, seq
+            )
+        self._seen_seq = seq
+
+    def settle(self) -> bool:
+        """Follow the durability of what is applied and drop segments behind it. True when all of it is durable.
+
+        Raises:
+            StoreError: the store may have restarted; what it applied since the mark is in doubt.
+        """
+        try:
+            if self._marked is None and self._durable < self.applied:
+                self._durability.begin()
+                self._marked = self.applied
+            if self._marked is not None and self._durability.done():
+                self._durable = self._marked
+                self._marked = None
+                self.tail.drop_before(self._durable)
+        except StoreError:
+            self.doubt()
+            raise
+        return self._durable >= self.tail.end()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._durability.cancel()

@@ -1,0 +1,263 @@
+"""The thread that carries journals into the store. Nothing on a client's path waits for it.
+
+One cycle: make the journal durable on disk, ship what is new, drop what the store has on disk, look for journals of dead
+processes, refresh the period cache. A store that fails is left alone for a while, longer each time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path
+from typing import Final, Protocol
+
+from headwater.errors import ConfigError, HeadwaterError, LedgerError
+from headwater.ledger.adoption import Adopted, Orphanage
+from headwater.ledger.durability import Durability, WaitAof
+from headwater.ledger.frames import Position
+from headwater.ledger.journal import Journal
+from headwater.ledger.periods import PeriodCache
+from headwater.ledger.redis import ClientFactory, Store, StoreError, connect
+from headwater.ledger.shipment import Shipment
+from headwater.ledger.stats import Stats
+
+log: Final = getLogger("headwater.ledger")
+
+CYCLE_S: Final = 0.05
+ADOPTION_S: Final = 10.0
+FIRST_BACKOFF_S: Final = 0.1
+LAST_BACKOFF_S: Final = 5.0
+
+
+class Place(Protocol):
+    """Where the store is."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+
+    def ensure(self) -> None:
+        """See to it that a store of our own is running; called before each attempt to connect."""
+
+    def leave(self) -> None:
+        """The store is not needed here any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server that somebody else runs."""
+
+    url: str
+
+    def ensure(self) -> None:
+        """Not ours to start."""
+
+    def leave(self) -> None:
+        """Not ours to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How often, and how long. Seconds."""
+
+    cycle_s: float = CYCLE_S
+    adoption_s: float = ADOPTION_S
+    first_backoff_s: float = FIRST_BACKOFF_S
+    last_backoff_s: float = LAST_BACKOFF_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the ledger takes from outside itself."""
+
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    client_factory: ClientFactory = connect
+    durability: Callable[[str, ClientFactory], Durability] = field(
+        default=lambda url, factory: WaitAof(url, client_factory=factory)
+    )
+    timing: Timing = field(default_factory=Timing)
+
+
+class Shipper:
+    """Ships this process's journal, and those of the dead."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        place: Place,
+        cache: PeriodCache,
+        stats: Stats,
+        *,
+        data_dir: Path,
+        fingerprint: str,
+        labels: Mapping[str, str],
+        outside: Outside,
+    ) -> None:
+        self._journal = journal
+        self._place = place
+        self._cache = cache
+        self._stats = stats
+        self._fingerprint = fingerprint
+        self._labels = labels
+        self._outside = outside
+        self._timing = outside.timing
+        self._store = Store(place.url, client_factory=outside.client_factory, clock=outside.clock)
+        self._live = Shipment(journal.folder, self._store, self._durability(), stats, on_totals=cache.learn)
+        self._orphanage = Orphanage(data_dir, self._store, stats, fingerprint=fingerprint, durability=self._durability)
+        self._adopted: list[Adopted] = []
+        self._connected = False
+        self._next_adoption_s = 0.0
+        self._next_try_s = 0.0
+        self._backoff_s = outside.timing.first_backoff_s
+        self._complaint = ""
+        self._stop_by_s: float | None = None
+        self._wake = threading.Event()
+        self._progress = threading.Condition()
+        self._tried = threading.Event()
+        self._refusal: HeadwaterError | None = None
+        self._thread = threading.Thread(target=self._run, name="headwater-ledger", daemon=True)
+
+    # -- other threads ------------------------------------------------------------------------------------------------
+
+    def start(self, *, timeout_s: float) -> None:
+        """Start, and wait a moment for the first answer of the store.
+
+        Raises:
+            HeadwaterError: the store answers and refuses, or there can be none on this machine.
+        """
+        self._thread.start()
+        self._tried.wait(timeout_s)
+        if self._refusal is not None:
+            self.stop(timeout_s=0.0)
+            raise self._refusal
+
+    def flush(self, target: Position, timeout_s: float) -> bool:
+        """Wait until everything before a position is applied."""
+        self._wake.set()
+        with self._progress:
+            return self._progress.wait_for(lambda: self._live.applied >= target, timeout_s)
+
+    def stop(self, *, timeout_s: float) -> None:
+        """Ship what can be shipped in a bounded time and end; the rest stays in the journal."""
+        self._stop_by_s = self._outside.monotonic() + timeout_s
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s + 5.0)
+
+    def wake(self) -> None:
+        """Start the next cycle now."""
+        self._wake.set()
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._stop_by_s is None:
+                self._cycle()
+                self._wake.wait(self._timing.cycle_s)
+                self._wake.clear()
+            self._finish(self._stop_by_s)
+        finally:
+            self._leave()
+
+    def _cycle(self) -> bool:
+        """One round; False when the store failed."""
+        now_s = self._outside.monotonic()
+        try:
+            self._live.tail.sync()
+            if now_s < self._next_try_s:
+                return False
+            if not self._connected:
+                self._connect()
+            self._ship()
+        except ConfigError as error:
+            self._fail(error, self._timing.last_backoff_s)
+        except (LedgerError, OSError) as error:
+            self._fail(error, self._backoff_s)
+            self._backoff_s = min(2 * self._backoff_s, self._timing.last_backoff_s)
+        except Exception as error:  # a defect here must not end the shipping of all later charges
+            log.exception("the ledger's shipping failed")
+            self._fail(LedgerError(repr(error)), self._timing.last_backoff_s)
+        else:
+            self._backoff_s = self._timing.first_backoff_s
+            if self._complaint:
+                log.warning("the ledger's store is back")
+                self._complaint = ""
+            self._tried.set()
+            return True
+        return False
+
+    def _fail(self, error: Exception, backoff_s: float) -> None:
+        self._stats.failures += 1
+        self._next_try_s = self._outside.monotonic() + backoff_s
+        if not self._tried.is_set() and isinstance(error, HeadwaterError) and not isinstance(error, StoreError):
+            self._refusal = error
+        elif str(error) != self._complaint:
+            self._complaint = str(error)
+            log.warning("charges stay in the journal for now: %s", error)
+        self._disconnect()
+        self._tried.set()
+
+    def _durability(self) -> Durability:
+        return self._outside.durability(self._place.url, self._outside.client_factory)
+
+    def _connect(self) -> None:
+        self._place.ensure()
+        self._store.check(self._fingerprint)
+        self._store.set_labels(self._labels)
+        self._connected = True
+
+    def _disconnect(self) -> None:
+        self._connected = False
+        for shipment in (self._live, *(adopted.shipment for adopted in self._adopted)):
+            shipment.doubt()
+        self._store.close()
+
+    def _ship(self) -> None:
+        self._live.tail.sync()
+        while self._live.ship():
+            self._announce()
+        self._cache.refresh(self._store)
+        self._live.settle()
+        now_s = self._outside.monotonic()
+        if now_s >= self._next_adoption_s:
+            self._next_adoption_s = now_s + self._timing.adoption_s
+            self._adopted += self._orphanage.take()
+        self._ship_adopted()
+
+    def _ship_adopted(self) -> None:
+        for adopted in list(self._adopted):
+            shipment = adopted.shipment
+            shipment.tail.sync()
+            while shipment.ship():
+                if self._stop_by_s is not None and self._outside.monotonic() >= self._stop_by_s:
+                    return
+            if shipment.settle():
+                adopted.release(remove=True)
+                self._adopted.remove(adopted)
+
+    def _announce(self) -> None:
+        with self._progress:
+            self._progress.notify_all()
+
+    def _finish(self, by_s: float) -> None:
+        """Ship the rest as far as time allows."""
+        self._next_adoption_s = float("inf")
+        while not self._cycle() and self._outside.monotonic() < by_s:
+            self._wake.wait(self._timing.cycle_s)
+            self._wake.clear()
+
+    def _leave(self) -> None:
+        try:
+            all_durable = self._connected and self._live.settle() and self._journal.open_count == 0
+        except StoreError:
+            all_durable = False
+        for adopted in self._adopted:
+            adopted.release()
+        self._disconnect()
+        self._journal.close(remove=all_durable)
+        self._place.leave()
