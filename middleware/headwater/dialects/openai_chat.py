@@ -16,8 +16,8 @@ from headwater.errors import DialectError
 from headwater.records import ChatRequest, Prompt, Usage
 
 _requests: Final = Shape(RequestBody)
-_replies: Final = Shape(ReplyBody)
-_messages: Final = Shape(MessageBody)
+_replies: Final = Shape(ReplyBody, ReplyChoice)
+_messages: Final = Shape(MessageBody, MessageChoice)
 _ASK: Final = b'"stream_options":{"include_usage":true},'
 
 
@@ -33,7 +33,7 @@ class OpenAIChatReply:
         found = _replies.read(body)
         if found is None:
             return
-        choices = openai_shapes.lenient_choices(ReplyChoice, found.choices)
+        choices = found.choices or []
         self.failed = openai_shapes.is_error(found) or found.choices is msgspec.UNSET
         self.complete = bool(choices) and all(choice.finish_reason is not None for choice in choices)
         counts = found.usage if isinstance(found.usage, dict) else openai_shapes.groq_usage(found.x_groq)
@@ -43,13 +43,11 @@ class OpenAIChatReply:
     def output_text(self) -> str:
         """The text of all choices, joined."""
         found = _messages.read(self._body)
-        choices = openai_shapes.lenient_choices(MessageChoice, found.choices if found is not None else None)
-        return "".join(openai_shapes.text_of(choice.message) for choice in choices)
+        choices = found.choices if found is not None else None
+        return "".join(openai_shapes.text_of(choice.message) for choice in choices or ())
 
     def fold(self, footprint: bytes) -> bytes | None:
         """The body with the footprint in its usage object, or at its top level; None where it is no JSON object."""
-        if splice.members(self._body) is None:
-            return None
         place = openai_edits.fold(self._body, footprint)
         return None if place is None else self._body[: place[0]] + place[1] + self._body[place[0] :]
 

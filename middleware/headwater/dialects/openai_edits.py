@@ -20,7 +20,7 @@ def fold(text: bytes, footprint: bytes, *, into_usage: bool = True) -> tuple[int
     if usage is not None:
         _, start, end = usage
         place = splice.end_of_object(text, start, end) if text[start : start + 1] == b"{" else None
-    if place is None:
+    if place is None and splice.members(text) is not None:
         place = splice.end_of_object(text)
     return None if place is None else (place[0], place[1] + b'"footprint":' + footprint)
 

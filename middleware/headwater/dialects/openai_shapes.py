@@ -18,6 +18,7 @@ _MOST_TOKENS: Final = 10**9  # a context is at most some 10^7 tokens; what is be
 _MS_PER_S: Final = 1000
 _TEXT_FIELDS: Final = ("reasoning_content", "reasoning", "content", "refusal")
 
+S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -92,8 +93,9 @@ class RequestBody(msgspec.Struct):
 class Shape(Generic[T]):
     """A decoder that falls back to reading leniently where a member has another type than is documented."""
 
-    def __init__(self, struct: type[T]) -> None:
+    def __init__(self, struct: type[T], choice: type[msgspec.Struct] | None = None) -> None:
         self._struct = struct
+        self._choice = choice
         self._decoder = msgspec.json.Decoder(struct)
 
     def read(self, text: bytes) -> T | None:
@@ -102,7 +104,24 @@ class Shape(Generic[T]):
             return self._decoder.decode(text)
         except (ValueError, RecursionError):
             found = any_json(text)
-            return lenient(self._struct, found) if isinstance(found, dict) else None
+            return self._lenient(self._struct, found) if isinstance(found, dict) else None
+
+    def _lenient(self, struct: type[S], found: dict[str, Any]) -> S:
+        """The struct from those members that have a usable type; the others keep their defaults."""
+        usable: dict[str, Any] = {}
+        for field in msgspec.structs.fields(struct):
+            if field.name in found:
+                value = found[field.name]
+                usable[field.name] = value if field.type is Any else self._usable(value)
+        return struct(**usable)
+
+    def _usable(self, value: Any) -> Any:
+        """A member that should be a `Delta`, or a list of choices."""
+        if isinstance(value, dict):
+            return self._lenient(Delta, value)
+        if isinstance(value, list) and self._choice is not None:
+            return [self._lenient(self._choice, each) for each in value if isinstance(each, dict)]
+        return None
 
 
 def any_json(text: bytes) -> Any:
@@ -111,36 +130,6 @@ def any_json(text: bytes) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
-
-
-def lenient(struct: type[T], found: dict[str, Any]) -> T:
-    """The struct from those members that have a usable type; the others keep their defaults."""
-    usable: dict[str, Any] = {}
-    for field in msgspec.structs.fields(struct):
-        if field.name not in found:
-            continue
-        value = found[field.name]
-        if field.type is not Any:
-            value = _lenient_value(field.name, value)
-        usable[field.name] = value
-    return struct(**usable)
-
-
-def _lenient_value(name: str, value: Any) -> Any:
-    if name in ("delta", "message"):
-        return lenient(Delta, value) if isinstance(value, dict) else None
-    return value if isinstance(value, list) else None
-
-
-def lenient_choices(struct: type[T], choices: Any) -> list[T]:
-    """The choices as structs, whether they were read by type or leniently."""
-    found: list[T] = []
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, struct):
-            found.append(choice)
-        elif isinstance(choice, dict):
-            found.append(lenient(struct, choice))
-    return found
 
 
 def is_error(body: Chunk | ReplyBody) -> bool:
@@ -189,6 +178,13 @@ def _add_function(function: Any, texts: list[str]) -> None:
 def count(value: Any) -> int | None:
     """The value where it is a count; None where it is anything else. A boolean is not a count."""
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+
+
+def has_counts(usage: Any) -> bool:
+    """Whether an object in place of a usage says anything at all."""
+    return isinstance(usage, dict) and not (
+        count(usage.get("prompt_tokens")) is None and count(usage.get("completion_tokens")) is None
+    )
 
 
 def usage_of(usage: Any, timings: Any) -> Usage | None:

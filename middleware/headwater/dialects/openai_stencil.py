@@ -1,7 +1,7 @@
 """Know an ordinary chunk by its bytes alone. The chunks of one stream differ in little but the text they carry.
 
 A `Stencil` is a real event with one hole where its text stood (and a second one for OpenAI's random `obfuscation`). Bytes
-that match outside the holes, and have no quote, no line end and no closing backslash inside, are the same JSON with another
+that match outside the holes, with a string and no line end inside, are the same JSON with another
 string: no decoder is needed to know that nothing ends there. Holes are not guessed: other text is put into them, and
 must come out of the decoder in the right place.
 """
@@ -19,8 +19,11 @@ from headwater.dialects.openai_shapes import Chunk, Shape, text_of
 _MARK: Final = b"headwater-hole"
 _TEXT_START: Final = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments)"\s*:\s*"')
 _PADDING_START: Final = re.compile(rb'"obfuscation"\s*:\s*"')
-_STRING_REST: Final = re.compile(rb'(?:[^"\\\r\n]|\\.)*')
-_QUOTE, _BACKSLASH, _LF, _CR = b'"\\\n\r'
+_STRING_REST: Final = re.compile(rb'(?:[^"\\\r\n]++|\\[^\r\n])*+')
+_STENCILS_COUNT: Final = 4
+_LESSONS_COUNT: Final = 16
+_LESSON_MISSES: Final = 32
+_BACKSLASH, _LF, _CR = b"\\\n\r"
 
 
 class Stencil:
@@ -47,26 +50,66 @@ class Stencil:
             return None
         start = len(self.head)
         stop = data.find(b'"', start)
+        if data[stop - 1] == _BACKSLASH:
+            stop = _end_of_string(data, start)
         if not data.startswith(self.tail, stop) or not self._ends_after(data, stop + len(self.tail)):
             return None
-        found = data[start:stop]
-        return found if is_plain(found) else None
+        text = data[start:stop]
+        return text if text and _LF not in text and _CR not in text else None
 
     def _ends_after(self, data: bytes, at: int) -> bool:
         if not self.end:
             return at == len(data)
         stop = data.find(b'"', at)
-        return data[stop:] == self.end and is_plain(data[at:stop], empty=True)
+        padding = data[at:stop]
+        return data[stop:] == self.end and _BACKSLASH not in padding and _LF not in padding and _CR not in padding
+
+    def rewritten(self, data: bytes, text: bytes) -> bytes:
+        """The event as it goes out, where `text` is what is in its hole."""
+        return self.head_out + text + self.tail_out + data[len(self.head) + len(text) + len(self.tail) :]
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether there is one hole only, and nothing to rewrite."""
+        return not self.end and self.head_out + self.tail_out == self.head + self.tail
 
 
-def is_plain(text: bytes, *, empty: bool = False) -> bool:
-    """Whether the bytes are the whole inside of a JSON string: no quote, no line end, no backslash before the end."""
-    if not text:
-        return empty
-    return _QUOTE not in text and _LF not in text and _CR not in text and text[-1] != _BACKSLASH
+class Stencils:
+    """The few stencils that a stream needs: one for each choice, or for reasoning and answer."""
+
+    __slots__ = ("_known", "_lessons_count", "_misses_count", "_rewrite")
+
+    def __init__(self, rewrite: Callable[[bytes], bytes] | None) -> None:
+        self._rewrite = rewrite
+        self._known: list[Stencil] = []
+        self._lessons_count = _LESSONS_COUNT
+        self._misses_count = 0
+
+    @property
+    def latest(self) -> Stencil | None:
+        """The one learned last."""
+        return self._known[0] if self._known else None
+
+    def find(self, data: bytes) -> tuple[Stencil, bytes] | None:
+        """The stencil that the bytes fit, and the raw text in its hole."""
+        for stencil in self._known:
+            text = stencil.text(data)
+            if text is not None:
+                return stencil, text
+        return None
+
+    def learn(self, raw: bytes, shape: Shape[Chunk]) -> None:
+        """Learn from an ordinary event that fitted none; more and more rarely where that does not pay."""
+        self._misses_count += 1
+        if self._lessons_count == 0 and self._misses_count % _LESSON_MISSES:
+            return
+        self._lessons_count = max(0, self._lessons_count - 1)
+        learned = cut(raw, shape, self._rewrite)
+        if learned is not None:
+            self._known = [learned, *self._known[: _STENCILS_COUNT - 1]]
 
 
-def learn(raw: bytes, shape: Shape[Chunk], rewrite: Callable[[bytes], bytes] | None) -> Stencil | None:
+def cut(raw: bytes, shape: Shape[Chunk], rewrite: Callable[[bytes], bytes] | None) -> Stencil | None:
     """The stencil of an ordinary event (one choice, some text, nothing that ends); None where it has no simple hole."""
     if not raw.startswith(b"data:") or _MARK in raw:
         return None
@@ -96,7 +139,7 @@ def _read_back(head: bytes, tail: bytes, shape: Shape[Chunk]) -> int | None:
     """The index of the one choice whose whole text is what is put into the hole."""
     chunk = shape.read((head + _MARK + tail)[len(b"data:") :])
     choices = chunk.choices if chunk is not None else None
-    if not choices or len(choices) != 1 or not hasattr(choices[0], "delta"):
+    if not choices or len(choices) != 1:
         return None
     choice = choices[0]
     return choice.index if text_of(choice.delta) == _MARK.decode() and isinstance(choice.index, int) else None

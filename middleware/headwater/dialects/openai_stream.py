@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
-from headwater.dialects import openai_edits, openai_shapes, openai_stencil
+from headwater.dialects import openai_edits, openai_shapes
 from headwater.dialects.openai_shapes import Chunk, Shape, StreamChoice
+from headwater.dialects.openai_stencil import Stencils
 from headwater.dialects.openai_texts import Texts
 from headwater.dialects.sse import Event, Framer
 from headwater.records import Usage
 
-_chunks: Final = Shape(Chunk)
+_chunks: Final = Shape(Chunk, StreamChoice)
 _MARKER: Final = re.compile(rb'"usage"\s*:\s*(?:data:\s*)?\{|"finish_reason"\s*:\s*(?:data:\s*)?"')
 _MARKER_REACH: Final = 64
 _MOST_EVENT_BYTES: Final = 1 << 24
 _MOST_WAITING_BYTES: Final = 1 << 12  # comments that may queue up behind a held event
-_LESSONS_COUNT: Final = 8
-_LESSON_EVENTS: Final = 64
 
 
 class _Kind(Enum):
@@ -45,13 +44,12 @@ class OpenAIChatStream:
     def __init__(self, *, choices_count: int, usage_asked: bool, usage_injected: bool) -> None:
         self.complete = False
         self.failed = False
-        self.usage: Usage | None = None
-        self.busy_s: float | None = None
         self._choices_count = choices_count
         self._usage_asked = usage_asked
         self._injected = usage_injected
         self._finished: set[object] = set()
-        self._usage_is_timings = True
+        self._counts: Any = None
+        self._timings: Any = None
         self._texts = Texts()
         self._framer = Framer()
         self._sent_count = 0
@@ -64,10 +62,18 @@ class OpenAIChatStream:
         self._released = False
         self._swallowed_last = False
         self._blind = False
-        self._stencil: openai_stencil.Stencil | None = None
+        self._stencils = Stencils(openai_edits.raw_without_usage if usage_injected else None)
         self._fast: tuple[bytes, int, bytes, int, list[str | bytes]] | None = None
-        self._lessons_count = _LESSONS_COUNT
-        self._learned_at_count = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        """The upstream's own counts, the last value seen."""
+        return openai_shapes.usage_of(self._counts, self._timings)
+
+    @property
+    def busy_s(self) -> float | None:
+        """The upstream's own prefill and decode time."""
+        return openai_shapes.busy_s_of(self._timings)
 
     @property
     def events_count(self) -> int:
@@ -114,29 +120,33 @@ class OpenAIChatStream:
     def _feed(self, data: bytes) -> tuple[bytes, bool]:
         if self._blind:
             return data, False
-        stencil = self._stencil
-        if stencil is not None and not self._framer.pending_count and self._held is None:
-            text = stencil.text(data)
-            if text is not None:
-                self._keep(stencil.choice, text)
-                if not self._injected:
-                    return data, False
-                return stencil.head_out + text + stencil.tail_out + data[
-                    len(stencil.head) + len(text) + len(stencil.tail) :
-                ], False
+        if self._is_idle():
+            known = self._known(data)
+            if known is not None:
+                return known, False
         self._framer.push(data)
         out: list[bytes] = []
         self._advance(out)
-        idle = not self._framer.pending_count and self._held is None and not self._blind
-        self._fast = self._shortcut() if idle else None
+        self._fast = self._shortcut() if self._is_idle() else None
         return b"".join(out), self._ready
 
+    def _is_idle(self) -> bool:
+        return self._held is None and not self._framer.pending_count and not self._blind
+
     def _shortcut(self) -> tuple[bytes, int, bytes, int, list[str | bytes]] | None:
-        stencil = self._stencil
-        if stencil is None or stencil.end or stencil.head_out + stencil.tail_out != stencil.head + stencil.tail:
+        stencil = self._stencils.latest
+        if stencil is None or not stencil.is_simple:
             return None
-        parts = self._texts.parts(stencil.choice)
-        return stencil.head, len(stencil.head), stencil.tail, len(stencil.tail), parts
+        return stencil.head, len(stencil.head), stencil.tail, len(stencil.tail), self._texts.parts(stencil.choice)
+
+    def _known(self, raw: bytes) -> bytes | None:
+        """The event as it goes out, where it is known as an ordinary one by its bytes alone."""
+        found = self._stencils.find(raw)
+        if found is None:
+            return None
+        stencil, text = found
+        self._keep(stencil.choice, text)
+        return stencil.rewritten(raw, text) if self._injected else raw
 
     def _advance(self, out: list[bytes]) -> None:
         """Deal with the whole events that are there, then with the beginning of one that is not."""
@@ -163,6 +173,11 @@ class OpenAIChatStream:
 
     def _piece(self, raw: bytes, out: list[bytes]) -> None:
         sent_count, self._sent_count = self._sent_count, 0
+        known = self._known(raw)
+        if known is not None:
+            out += (self._let_go(None), known[sent_count:])
+            self._swallowed_last = False
+            return
         event = Event(raw)
         kind = self._read(event)
         if kind is _Kind.QUIET:
@@ -239,21 +254,16 @@ class OpenAIChatStream:
             self.failed = True
             return _Kind.ORDINARY
         self._read_usage(chunk)
-        choices = openai_shapes.lenient_choices(StreamChoice, chunk.choices)
-        has_usage = isinstance(chunk.usage, dict)
-        if not choices:
-            return _Kind.USAGE if has_usage else _Kind.ORDINARY
-        return self._read_choices(choices, chunk, event.raw)
+        if not chunk.choices:
+            return _Kind.USAGE if isinstance(chunk.usage, dict) else _Kind.ORDINARY
+        return self._read_choices(chunk.choices, chunk, event.raw)
 
     def _read_usage(self, chunk: Chunk) -> None:
-        counts = chunk.usage if isinstance(chunk.usage, dict) else openai_shapes.groq_usage(chunk.x_groq)
-        if counts is not None or chunk.timings is not None:
-            usage = openai_shapes.usage_of(counts, chunk.timings)
-            is_timings = not isinstance(counts, dict)
-            if usage is not None and (not is_timings or self._usage_is_timings):
-                self.usage, self._usage_is_timings = usage, is_timings
-            busy_s = openai_shapes.busy_s_of(chunk.timings)
-            self.busy_s = self.busy_s if busy_s is None else busy_s
+        counts = chunk.usage or openai_shapes.groq_usage(chunk.x_groq)
+        if openai_shapes.has_counts(counts):
+            self._counts = counts
+        if isinstance(chunk.timings, dict):
+            self._timings = chunk.timings
 
     def _read_choices(self, choices: list[StreamChoice], chunk: Chunk, raw: bytes) -> _Kind:
         finished_now = False
@@ -271,24 +281,11 @@ class OpenAIChatStream:
             # client asked, its usage chunk is the place, and nothing else need wait.
             waits = isinstance(chunk.usage, dict) or (chunk.usage is None and not self._usage_asked)
             return _Kind.FINISH_WAITS if waits else _Kind.FINISH
-        if not finished_now and len(choices) == 1 and not isinstance(chunk.usage, dict):
-            self._learn(raw, chunk)
+        if not finished_now and len(choices) == 1 and not isinstance(chunk.usage, dict) and chunk.timings is None:
+            self._stencils.learn(raw, _chunks)
         return _Kind.ORDINARY
 
     def _keep(self, choice: int, text: str | bytes) -> None:
         parts = self._texts.parts(choice)
         parts.append(text)
         self._texts.tidy(parts)
-
-    def _learn(self, raw: bytes, chunk: Chunk) -> None:
-        """Learn what an ordinary event looks like; more and more rarely where it does not pay."""
-        if chunk.timings is not None or chunk.x_groq is not None:
-            return
-        events_count = self._texts.events_count
-        if events_count - self._learned_at_count >= _LESSON_EVENTS:
-            self._lessons_count = _LESSONS_COUNT
-        if self._lessons_count:
-            self._lessons_count -= 1
-            self._learned_at_count = events_count
-            rewrite = openai_edits.raw_without_usage if self._injected else None
-            self._stencil = openai_stencil.learn(raw, _chunks, rewrite) or self._stencil

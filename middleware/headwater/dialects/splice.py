@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-_PROBE: Final = b'"hw:probe"'
+_PROBE: Final = b'"hw:probe":'
+_COLON: Final = re.compile(rb"\s*:\s*")
 _TRAILING: Final = b" \t\r\n"
 
 
@@ -35,13 +36,16 @@ def members(text: bytes) -> dict[str, bytes] | None:
 
 def find(text: bytes, name: str) -> tuple[int, int, int] | None:
     """Where the top-level member `name` stands: start of its key, start and end of its value."""
-    value = (members(text) or {}).get(name)
-    if value is None:
-        return None
-    for found in reversed(list(_key(name).finditer(text))):
-        start, end = found.end(), found.end() + len(value)
-        if text[start:end] == value and _is_top_level(text, found):
-            return found.start(), start, end
+    key = _quoted(name)
+    key_start = text.rfind(key)
+    while key_start >= 0:
+        colon = _COLON.match(text, key_start + len(key))
+        if colon is not None:
+            start = colon.end()
+            value = _value_if_top_level(text, key_start, start)
+            if value is not None:
+                return key_start, start, start + len(value)
+        key_start = text.rfind(key, 0, key_start)
     return None
 
 
@@ -67,13 +71,14 @@ def span_with_comma(text: bytes, key_start: int, value_end: int) -> tuple[int, i
 
 
 @cache
-def _key(name: str) -> re.Pattern[bytes]:
-    return re.compile(re.escape(msgspec.json.encode(name)) + rb"\s*:\s*")
+def _quoted(name: str) -> bytes:
+    return msgspec.json.encode(name)
 
 
-def _is_top_level(text: bytes, found: re.Match[bytes]) -> bool:
-    renamed = text[: found.start()] + _PROBE + b":" + text[found.end() :]
+def _value_if_top_level(text: bytes, key_start: int, start: int) -> bytes | None:
+    renamed = text[:key_start] + _PROBE + text[start:]
     try:
-        return _probe_decoder.decode(renamed).probe is not msgspec.UNSET
+        value = _probe_decoder.decode(renamed).probe
     except (ValueError, RecursionError):
-        return False
+        return None
+    return None if isinstance(value, msgspec.UnsetType) else bytes(value)

@@ -12,6 +12,7 @@ from typing import Final
 
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 0x0A
+_LINE_ENDS: Final = b"\r\n"
 _EOL: Final = re.compile(rb"\r\n|\n|\r")
 # Atomic: in "\r\nx" the pair must not come apart into the two line ends of a blank line.
 _BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
@@ -58,16 +59,26 @@ class Framer:
             return None
         if buffer[start] == _LF and self._after_cr:
             return self._take(start + 1)
-        found = _EOL.match(buffer, start) or _BLANK_LINE.search(buffer, max(start, self._scanned))
-        if found is None:
+        end = self._end_of_event(buffer, start)
+        if end is None:
             self._scanned = max(start, len(buffer) - 3)
             self._after_cr = False
             return None
-        return self._take(found.end())
+        return self._take(end)
 
     def rest(self) -> bytes:
         """Hand out everything that is left, as at the end of the stream."""
         return self._take(len(self._buffer))
+
+    def _end_of_event(self, buffer: bytes | bytearray, start: int) -> int | None:
+        if buffer[start] not in _LINE_ENDS:
+            start = max(start, self._scanned)
+            end = buffer.find(b"\n\n", start)
+            if buffer.find(b"\r", start, len(buffer) if end < 0 else end) < 0:
+                return None if end < 0 else end + 2
+        found = _EOL.match(buffer, start) if start == self._at else None
+        found = found or _BLANK_LINE.search(buffer, start)
+        return None if found is None else found.end()
 
     def _take(self, end: int) -> bytes:
         buffer, start = self._buffer, self._at
