@@ -137,6 +137,8 @@ class EngineSpec:
     """Method -> (low, high) multipliers of the central energy: a 90 % band of true over predicted."""
     band_source: str
     assumed_concurrency_count: Factor
+    cache_efficiency_ratio: Factor | None = None
+    """Share of the memory bandwidth reached when reading the key-value cache; None: as for weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ ENGINE_RULES: Final = (
     ),
     _rule(
         throughput.cache_read_s_per_token,
-        "cache_bytes_per_token / (accelerators_count * bw_bytes_per_s * memory_ratio)",
+        "cache_bytes_per_token / (accelerators_count * bw_bytes_per_s * cache_ratio)",
         "s/token",
     ),
     _rule(throughput.token_compute_s, "2 * params_count / (accelerators_count * peak_flop_per_s * compute_ratio)", "s"),

@@ -41,10 +41,10 @@ def cache_bytes_per_token(
 
 
 def cache_read_s_per_token(
-    *, cache_bytes_per_token: float, accelerators_count: float, bw_bytes_per_s: float, memory_ratio: float
+    *, cache_bytes_per_token: float, accelerators_count: float, bw_bytes_per_s: float, cache_ratio: float
 ) -> float:
     """Seconds to read the cache of one token of one sequence's context."""
-    return cache_bytes_per_token / (accelerators_count * bw_bytes_per_s * memory_ratio)
+    return cache_bytes_per_token / (accelerators_count * bw_bytes_per_s * cache_ratio)
 
 
 def token_compute_s(

@@ -1,0 +1,154 @@
+"""The physics, dimension by dimension: every function fed with numbers that know their units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from headwater.physics import carbon, energy, throughput, water
+from headwater.physics.formulas import (
+    BUSY_RULES,
+    ENGINE_RULES,
+    PLACE_RULES,
+    POWER_RULES,
+    TIME_RULES,
+    WORK_RULES,
+    Rule,
+)
+from tests.dims import Dim
+
+J_PER_KWH = Dim(3_600_000.0, {"J": 1, "kWh": -1})
+IT_KWH = Dim(3_600_000.0, {"J": 1, "it": 1})
+PUE = Dim(2.0, {"facility": 1, "it": -1})
+WUE = Dim(3.0, {"L": 1, "kWh": -1, "it": -1})
+EWIF = Dim(5.0, {"L": 1, "kWh": -1, "facility": -1})
+GRID = Dim(400.0, {"g": 1, "kWh": -1, "facility": -1})
+LITRE = {"L": 1}
+
+
+@pytest.fixture(autouse=True)
+def kwh_with_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Joules per kWh as a number with units, so that an inline 3.6e6 leaves J/kWh behind."""
+    monkeypatch.setattr(water, "J_PER_KWH", J_PER_KWH)
+    monkeypatch.setattr(carbon, "J_PER_KWH", J_PER_KWH)
+
+
+def dim(function: Callable[..., Any], **inputs: Dim | float) -> Dim:
+    """The function's value on numbers with units."""
+    result = function(**inputs)
+    assert isinstance(result, Dim)
+    return result
+
+
+def total_l(onsite_l: Callable[..., Any]) -> Dim:
+    facility_j = dim(energy.facility_j, it_j=IT_KWH, pue=PUE)
+    offsite_l = dim(water.offsite_l, facility_j=facility_j, ewif_l_per_kwh=EWIF)
+    return dim(water.water_l, onsite_l=onsite_l(facility_j), offsite_l=offsite_l)
+
+
+def test_one_kwh_of_it_energy_at_pue_2_wue_3_ewif_5_takes_13_litres() -> None:
+    water_l = total_l(lambda _: water.onsite_l(it_j=IT_KWH, wue_l_per_it_kwh=WUE))  # type: ignore[arg-type]  # Dim
+
+    assert dict(water_l.units) == LITRE
+    assert water_l.value == pytest.approx(13.0, rel=1e-12)
+
+
+def test_facility_energy_in_the_wue_term_is_a_unit_error() -> None:
+    def wrong_onsite_l(facility_j: Dim) -> Any:
+        return water.onsite_l(it_j=facility_j, wue_l_per_it_kwh=WUE)  # type: ignore[arg-type]  # Dim
+
+    with pytest.raises(TypeError, match="facility"):
+        total_l(wrong_onsite_l)
+
+
+def test_it_energy_in_the_ewif_term_is_a_unit_error() -> None:
+    onsite_l = dim(water.onsite_l, it_j=IT_KWH, wue_l_per_it_kwh=WUE)
+    wrong_l = dim(water.offsite_l, facility_j=IT_KWH, ewif_l_per_kwh=EWIF)
+
+    with pytest.raises(TypeError, match="facility"):
+        water.water_l(onsite_l=onsite_l, offsite_l=wrong_l)  # type: ignore[arg-type]  # Dim
+
+
+def test_an_inline_number_of_joules_per_kwh_is_a_unit_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(water, "J_PER_KWH", 3_600_000.0)
+
+    assert dict(dim(water.onsite_l, it_j=IT_KWH, wue_l_per_it_kwh=WUE).units) != LITRE
+
+
+def test_pue_enters_offsite_water_only() -> None:
+    rate = dim(water.water_l_per_it_kwh, wue_l_per_it_kwh=WUE, pue=PUE, ewif_l_per_kwh=EWIF)
+
+    assert dict(rate.units) == {"L": 1, "kWh": -1, "it": -1}
+    assert rate.value == 3.0 + 2.0 * 5.0
+
+
+def test_carbon_is_charged_on_facility_energy() -> None:
+    facility_j = dim(energy.facility_j, it_j=IT_KWH, pue=PUE)
+
+    carbon_g = dim(carbon.carbon_g, facility_j=facility_j, grid_g_per_kwh=GRID)
+
+    assert dict(carbon_g.units) == {"g": 1}
+    assert carbon_g.value == pytest.approx(800.0, rel=1e-12)
+
+
+# One entry of every name that the formulas use, in base units. `weight`, `token` and the like are counts: plain numbers.
+S, WATT = {"s": 1}, {"J": 1, "it": 1, "s": -1}
+FLOP, BYTE = {"FLOP": 1}, {"B": 1}
+GIVEN: dict[str, Dim | float] = {
+    "params_count": 7e9,
+    "layers_count": 32,
+    "q_heads_count": 32,
+    "kv_heads_count": 8,
+    "head_dim": 128,
+    "bytes_per_weight": Dim(2.0, BYTE),
+    "bytes_per_value": Dim(2.0, BYTE),
+    "accelerators_count": 4,
+    "server_accelerators_count": 8,
+    "peak_flop_per_s": Dim(1e15, {"FLOP": 1, "s": -1}),
+    "bw_bytes_per_s": Dim(3e12, {"B": 1, "s": -1}),
+    "tdp_w": Dim(700.0, WATT),
+    "host_w": Dim(1450.0, WATT),
+    "overhead_ratio": 1.17,
+    "static_ratio": 0.33,
+    "busy_weight_ratio": 0.43,
+    "flop_weight_ratio": 0.94,
+    "memory_ratio": 0.83,
+    "cache_ratio": 0.6,
+    "compute_ratio": 0.28,
+    "prefill_ratio": 0.8,
+    "layer_s": Dim(1e-5, S),
+    "layer_parallel_s": Dim(3e-5, S),
+    "step_s": Dim(2e-3, S),
+    "step_per_sequence_s": Dim(1e-5, S),
+    "prefill_overhead_s": Dim(0.02, S),
+    "concurrency_count": 16.0,
+    "input_tokens": 500,
+    "cached_tokens": 100,
+    "output_tokens": 300,
+    "pue": PUE,
+    "wue_l_per_it_kwh": WUE,
+    "ewif_l_per_kwh": EWIF,
+    "grid_g_per_kwh": GRID,
+}
+UNITS = {"s": S, "s/token": S, "B/token": BYTE, "FLOP": FLOP, "W": WATT, "ratio": {}, "tokens": {}, "L": LITRE}
+BOUNDARY = {"it_j": {"J": 1, "it": 1}, "facility_j": {"J": 1, "facility": 1}, "carbon_g": {"g": 1}}
+ALL_RULES = ENGINE_RULES + WORK_RULES + TIME_RULES + BUSY_RULES + POWER_RULES + PLACE_RULES
+
+
+def test_every_formula_has_the_unit_that_its_step_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "FLOP_PER_WEIGHT", Dim(2.0, FLOP))
+    known = dict(GIVEN)
+
+    for rule in ALL_RULES:
+        known[rule.name] = evaluate(rule, known)
+
+        units = known[rule.name].units if isinstance(known[rule.name], Dim) else {}  # type: ignore[union-attr]
+        assert dict(units) == BOUNDARY.get(rule.name, UNITS.get(rule.unit)), rule.name
+
+
+def evaluate(rule: Rule, known: dict[str, Dim | float]) -> Dim | float:
+    names = rule.function.__kwdefaults__ or rule.function.__annotations__
+    result: Dim | float = rule.function(**{name: known[name] for name in names if name != "return"})
+    return result
