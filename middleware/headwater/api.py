@@ -45,10 +45,9 @@ def estimate(
     """
     _check_count("input_tokens", input_tokens)
     _check_count("output_tokens", output_tokens)
-    if cached_tokens is not None:
-        _check_count("cached_tokens", cached_tokens)
-        if cached_tokens > input_tokens:
-            raise ValueError(f"cached_tokens ({cached_tokens}) exceed input_tokens ({input_tokens})")
+    _check_count("cached_tokens", 0 if cached_tokens is None else cached_tokens)
+    if cached_tokens is not None and cached_tokens > input_tokens:
+        raise ValueError(f"cached_tokens ({cached_tokens}) exceed input_tokens ({input_tokens})")
     _check_seen("observed_s", observed_s, above=0)
     _check_seen("concurrency", concurrency, above=1)
     server = catalog.hardware(hardware) if isinstance(hardware, str) else hardware

@@ -107,12 +107,7 @@ class Profile:
         """IT energy of a request whose tokens are known; its time is computed where it was not seen."""
         input_tokens, cached_tokens, output_tokens = tokens
         context_tokens = throughput.context_tokens(input_tokens=input_tokens, output_tokens=output_tokens)
-        prefill_flop = throughput.prefill_flop(
-            params_count=self._params_count,
-            attention_flop_per_pair=self._attention_flop_per_pair,
-            input_tokens=input_tokens,
-            cached_tokens=cached_tokens,
-        )
+        prefill_flop = self._prefill_flop(input_tokens, cached_tokens)
         decode_flop = throughput.decode_flop(
             params_count=self._params_count,
             attention_flop_per_pair=self._attention_flop_per_pair,
@@ -143,16 +138,25 @@ class Profile:
             elapsed_s = self._window_s(roofline_s, prefill_gpu_s, output_tokens, concurrency_count)
         if elapsed_s == 0:
             return None
-        busy_ratio = energy.busy_ratio(working_s=working_s, elapsed_s=elapsed_s)
+        request_flop = throughput.request_flop(prefill_flop=prefill_flop, decode_flop=decode_flop)
         flop_ratio = energy.flop_ratio(
-            request_flop=throughput.request_flop(prefill_flop=prefill_flop, decode_flop=decode_flop),
+            request_flop=request_flop,
             concurrency_count=concurrency_count,
             accelerators_count=self._accelerators_count,
             peak_flop_per_s=self._peak_flop_per_s,
             elapsed_s=elapsed_s,
         )
+        busy_ratio = energy.busy_ratio(working_s=working_s, elapsed_s=elapsed_s)
         return self._it_j(
             busy_ratio=busy_ratio, flop_ratio=flop_ratio, elapsed_s=elapsed_s, concurrency_count=concurrency_count
+        )
+
+    def _prefill_flop(self, input_tokens: float, cached_tokens: float) -> float:
+        return throughput.prefill_flop(
+            params_count=self._params_count,
+            attention_flop_per_pair=self._attention_flop_per_pair,
+            input_tokens=input_tokens,
+            cached_tokens=cached_tokens,
         )
 
     def _window_s(
