@@ -35,7 +35,7 @@ class OpenAIChatReply:
             return
         choices = found.choices or []
         self.failed = openai_shapes.is_error(found) or found.choices is msgspec.UNSET
-        self.complete = bool(choices) and all(choice.finish_reason is not None for choice in choices)
+        self.complete = bool(choices) and all(choice.finish_reason for choice in choices)
         counts = found.usage if isinstance(found.usage, dict) else openai_shapes.groq_usage(found.x_groq)
         self.usage = openai_shapes.usage_of(counts, found.timings)
         self.busy_s = openai_shapes.busy_s_of(found.timings)

@@ -16,7 +16,6 @@ from headwater.records import Usage
 
 _MOST_TOKENS: Final = 10**9  # a context is at most some 10^7 tokens; what is beyond is garbage
 _MS_PER_S: Final = 1000
-_TEXT_FIELDS: Final = ("reasoning_content", "reasoning", "content", "refusal")
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", bound=msgspec.Struct)
@@ -141,12 +140,11 @@ def text_of(delta: Delta | None) -> str:
     """All generated text of a delta or a message: reasoning, content, refusal, names and arguments of tool calls."""
     if delta is None:
         return ""
-    content = delta.content
-    if type(content) is str and content and delta.tool_calls is None and delta.reasoning_content is None:
-        return content
     texts: list[str] = []
-    for name in _TEXT_FIELDS:
-        _add_content(getattr(delta, name), texts)
+    # Some servers say the same under both names while they rename the one to the other (vLLM).
+    _add_content(delta.reasoning_content or delta.reasoning, texts)
+    _add_content(delta.content, texts)
+    _add_content(delta.refusal, texts)
     for call in delta.tool_calls if isinstance(delta.tool_calls, list) else ():
         _add_call(call, texts)
     _add_function(delta.function_call, texts)

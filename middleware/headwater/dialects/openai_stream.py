@@ -19,7 +19,7 @@ from headwater.dialects.sse import Event, Framer
 from headwater.records import Usage
 
 _chunks: Final = Shape(Chunk, StreamChoice)
-_MARKER: Final = re.compile(rb'"usage"\s*:\s*(?:data:\s*)?\{|"finish_reason"\s*:\s*(?:data:\s*)?"')
+_MARKER: Final = re.compile(rb'"usage"\s*:\s*(?:data:\s*)?\{|"finish_reason"\s*:\s*(?:data:\s*)?"[^"]')
 _MARKER_REACH: Final = 64
 _MOST_EVENT_BYTES: Final = 1 << 24
 _MOST_WAITING_BYTES: Final = 1 << 12  # comments that may queue up behind a held event
@@ -272,7 +272,7 @@ class OpenAIChatStream:
             text = openai_shapes.text_of(choice.delta)
             if text:
                 self._keep(index, text)
-            if choice.finish_reason is not None:
+            if choice.finish_reason:  # some servers say "" for null
                 finished_now = True
                 self._finished.add(index)
         if finished_now and len(self._finished) >= self._choices_count:
