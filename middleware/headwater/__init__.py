@@ -1,5 +1,22 @@
 """Headwater: what stands behind a chat reply, in joules and litres, disclosed per request and accounted per user."""
 
 from headwater.__about__ import __version__
+from headwater.api import estimate
+from headwater.errors import CatalogError, ConfigError, DialectError, HeadwaterError, LedgerError
+from headwater.middleware import FootprintMiddleware
+from headwater.records import Footprint, ModelSpec, Unknown, Usage
 
-__all__ = ["__version__"]
+__all__ = [
+    "CatalogError",
+    "ConfigError",
+    "DialectError",
+    "Footprint",
+    "FootprintMiddleware",
+    "HeadwaterError",
+    "LedgerError",
+    "ModelSpec",
+    "Unknown",
+    "Usage",
+    "__version__",
+    "estimate",
+]

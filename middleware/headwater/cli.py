@@ -95,10 +95,10 @@ def demo(
     """
     with _explained():
         try:
-            from headwater import demo as demo_parts
+            from headwater.demo.run import run
         except ImportError as error:
             raise ConfigError(f"{error.name} is not installed; run: pip install 'headwater[demo]'") from None
-        demo_parts.run(port=port, once=once or not sys.stdout.isatty(), say=_say)
+        run(port=port, once=once or not sys.stdout.isatty(), say=_say)
 
 
 @app.command()

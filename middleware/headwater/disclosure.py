@@ -17,7 +17,7 @@ EXPOSED_HEADERS: Final = b"headwater-id, headwater-footprint, headwater-period, 
 
 
 def digits(value: float) -> str:
-    """A quantity as it is disclosed: four significant digits, at most three decimals, never an exponent.
+    """A quantity as it is disclosed: four significant digits up to 1000, whole units beyond, never an exponent.
 
     This is the stated rounding between the ledger's integers and what a client reads.
     """

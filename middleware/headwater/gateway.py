@@ -180,7 +180,7 @@ class Gateway:
         return await self._open_session().request(
             scope["method"],
             url,
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in _outgoing(scope["headers"])],
+            headers=[(_text(name), _text(value)) for name, value in _outgoing(scope["headers"])],
             data=body or None,
             allow_redirects=False,
         )
@@ -192,6 +192,14 @@ def _outgoing(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
 
 def _without_hops(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
     return [(name.lower(), value) for name, value in headers if name.lower() not in _HOP_BY_HOP]
+
+
+def _text(value: bytes) -> str:
+    """Header bytes as aiohttp wants them: it encodes them as UTF-8 again."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 async def _read_body(receive: Receive) -> bytes | None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Final
 
 from headwater.__about__ import __version__
@@ -21,7 +22,6 @@ from headwater.tokens import TokenCounter
 from headwater.units import micrograms, microjoules, nanolitres
 
 log = logging.getLogger("headwater")
-NOTHING_GENERATED: Final = Unknown(reason="nothing-generated")
 _LOGGED_FAILURES: Final = 3
 
 
@@ -144,6 +144,10 @@ class Meter:
     def footprint(self, served: Served, usage: Usage, observation: Observation) -> Footprint | Unknown:
         """Price an exchange."""
         return served.unknown if served.profile is None else served.profile.estimate(usage, observation)
+
+    def month(self) -> str:
+        """The calendar month (UTC) that accounts are kept under now: `2026-11`."""
+        return f"{datetime.fromtimestamp(self.wall_s(), UTC):%Y-%m}"
 
     def later(self, work: Coroutine[None, None, None]) -> None:
         """Run work that must not be lost after its exchange has ended; `stop` waits for it."""

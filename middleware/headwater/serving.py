@@ -155,11 +155,11 @@ class Serving:
     def _check(self, settings: DeploymentSettings) -> None:
         # Any model of the catalog will do to see that the other names are good.
         fallback = self._settings.fallback.model if self._settings.fallback else None
-        self._deployment(settings, settings.model or fallback or catalog.names("model")[0])
+        self._deployment(settings, settings.model or fallback or catalog.names("models")[0])
 
 
 def _catalog_name(model: str) -> str | None:
     """The catalog entry that a request's model name means: itself, or its part behind a vendor (`meta-llama/...`)."""
     lowered = model.lower()
-    known = catalog.names("model")
+    known = catalog.names("models")
     return next((name for name in (lowered, lowered.rpartition("/")[2]) if name in known), None)

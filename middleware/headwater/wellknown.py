@@ -41,24 +41,32 @@ async def _respond(meter: Meter, name: str, user: str) -> Response:
     kind, _, request_id = name.partition("/")
     if kind != "requests" or not ulid.is_valid(request_id):
         return _problem(404, "there is nothing here; see /me and /requests/{id}")
-    charge = await run_in_threadpool(meter.ledger.reader().receipt, request_id, user)
-    if charge is None:
+    document = await run_in_threadpool(_receipt, meter, request_id, user)
+    if document is None:
         # The same answer whether there is none or it is somebody else's.
         age_ms = meter.wall_s() * 1000 - ulid.time_ms(request_id)
         retry = {"retry-after": "1"} if 0 <= age_ms < _YOUNG_MS else {}
         return _problem(404, "no receipt under this id for you; receipts are kept for 48 hours", retry)
-    document = await run_in_threadpool(meter.ledger.reader().document, charge.deployment_hash)
-    return JSONResponse(receipt(charge, document), headers=_PRIVATE)
+    return JSONResponse(document, headers=_PRIVATE)
+
+
+def _receipt(meter: Meter, request_id: str, user: str) -> dict[str, Any] | None:
+    with meter.ledger.reader() as reader:
+        charge = reader.receipt(request_id, user)
+        return None if charge is None else receipt(charge, reader.document(charge.deployment_hash))
 
 
 async def _me(meter: Meter, user: str) -> Response:
     if user == ANONYMOUS:
         return _problem(401, "say who you are with the credentials you use for the API")
-    now = datetime.fromtimestamp(meter.wall_s(), UTC)
-    reader = meter.ledger.reader()
-    month = await run_in_threadpool(reader.user_row, user, f"{now:%Y-%m}")
-    day = await run_in_threadpool(reader.user_row, user, f"{now:%Y-%m-%d}")
+    month, day = await run_in_threadpool(_account_rows, meter, user)
     return JSONResponse({"v": 1, "user": user, "month": account(month), "day": account(day)}, headers=_PRIVATE)
+
+
+def _account_rows(meter: Meter, user: str) -> tuple[AccountRow, AccountRow]:
+    now = datetime.fromtimestamp(meter.wall_s(), UTC)
+    with meter.ledger.reader() as reader:
+        return reader.user_row(user, f"{now:%Y-%m}"), reader.user_row(user, f"{now:%Y-%m-%d}")
 
 
 def account(row: AccountRow) -> dict[str, Any]:

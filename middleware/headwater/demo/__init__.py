@@ -1,5 +1,1 @@
 """The whole promise in one command: a real small model, a real ledger, the gateway, two users, their statement."""
-
-from headwater.demo.run import run
-
-__all__ = ["run"]

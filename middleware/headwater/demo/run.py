@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
-import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Final
 
 import platformdirs
-import uvicorn
 
 from headwater import config, disclosure
-from headwater.demo import model
+from headwater.demo import model, server
 from headwater.demo.chat import KEYS, Turn, chat
-from headwater.errors import ConfigError, HeadwaterError
+from headwater.errors import HeadwaterError
 from headwater.gateway import Gateway
 from headwater.identity import subject_digest
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.receipts import as_text, receipt
-from headwater.reports import as_table, month_now, statement
+from headwater.reports import as_table, statement
 
-HOST: Final = "127.0.0.1"
-_START_S: Final = 30.0
 Say = Callable[[str], None]
 
 
@@ -48,7 +41,7 @@ def run(*, port: int, once: bool, say: Say) -> None:
     """
     with contextlib.ExitStack() as parts:
         parts.enter_context(_terminating())
-        listener = parts.enter_context(_listen(port))
+        listener = parts.enter_context(server.listening(port))
         say("Headwater demo: a real model, a real ledger, two users.")
         say("")
         with _step(say, "the model's file"):
@@ -57,9 +50,9 @@ def run(*, port: int, once: bool, say: Say) -> None:
             upstream = parts.enter_context(model.serving(path))
         settings = _settings()
         meter = Meter(settings)
-        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        url = server.url(listener)
         with _step(say, f"the ledger (Valkey, in {settings.ledger.data_dir}) and the gateway"):
-            parts.enter_context(_gateway(FootprintMiddleware(Gateway(upstream), meter=meter), listener))
+            parts.enter_context(server.serving(FootprintMiddleware(Gateway(upstream), meter=meter), listener))
         say("")
         turns = list(chat(f"{url}/v1", say))
         if not meter.ledger.flush(10.0):
@@ -96,17 +89,17 @@ def data_dir() -> Path:
 
 
 def _show(meter: Meter, turns: list[Turn], say: Say) -> None:
-    reader = meter.ledger.reader()
     whole = next(turn for turn in turns if turn.headers)
     say("The response headers of the first reply:")
     for name, value in whole.headers:
         say(f"  {name}: {value}")
     say("")
-    charge = reader.receipt(whole.request_id)
-    if charge is None:
-        raise HeadwaterError(f"the ledger has no receipt for {whole.request_id}")
-    say(as_text(receipt(charge, reader.document(charge.deployment_hash))))
-    say(as_table(statement(reader, month_now(time.time()))))
+    with meter.ledger.reader() as reader:
+        charge = reader.receipt(whole.request_id)
+        if charge is None:
+            raise HeadwaterError(f"the ledger has no receipt for {whole.request_id}")
+        say(as_text(receipt(charge, reader.document(charge.deployment_hash))))
+        say(as_table(statement(reader, meter.month())))
 
 
 def _stay(url: str, turn: Turn, say: Say) -> None:
@@ -142,51 +135,6 @@ def _terminating() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _listen(port: int) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, port))
-            listener.listen()
-        except OSError as error:
-            raise ConfigError(
-                f"port {port} on {HOST} cannot be used ({os.strerror(error.errno or 0)}); name another with --port"
-            ) from None
-        yield listener
-
-
-@contextlib.contextmanager
-def _gateway(app: FootprintMiddleware, listener: socket.socket) -> Iterator[None]:
-    """Serve the app from a thread; stop it cleanly, ledger included."""
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="on", server_header=False, date_header=False
-        )
-    )
-    failure: list[BaseException] = []
-
-    def serve() -> None:
-        try:
-            server.run(sockets=[listener])
-        except SystemExit as error:  # uvicorn's word for a failed start
-            failure.append(error)
-
-    thread = threading.Thread(target=serve, name="headwater-demo-gateway", daemon=True)
-    thread.start()
-    deadline_s = time.monotonic() + _START_S
-    try:
-        while not server.started:
-            thread.join(0.02)
-            if failure or not thread.is_alive() or time.monotonic() > deadline_s:
-                raise HeadwaterError("the gateway did not start; its own words are above")
-        yield
-    finally:
-        server.should_exit = True
-        thread.join(10.0)
 
 
 @contextlib.contextmanager

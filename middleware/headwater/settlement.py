@@ -1,0 +1,196 @@
+"""The account of one exchange: admitted once, written down as it goes on, settled once. Knows tokens and times, no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from headwater import ulid
+from headwater.dialects.base import Dialect
+from headwater.errors import DialectError
+from headwater.meter import Meter
+from headwater.records import (
+    NO_USAGE,
+    NOTHING_OBSERVED,
+    ChatRequest,
+    Footprint,
+    Observation,
+    Outcome,
+    Unknown,
+    Usage,
+)
+from headwater.serving import Served
+
+NOTHING_GENERATED: Final = Unknown(reason="nothing-generated")
+_PROCESS_DIED: Final = Unknown(reason="process-died")
+_INLINE_COUNT_CHARACTERS: Final = 20_000  # about 1 ms of tiktoken; a thread hop costs as much
+
+
+class Settlement:
+    """One exchange on its way into the ledger."""
+
+    __slots__ = (
+        "_admitted_s",
+        "_dialect",
+        "_entered_integral_s",
+        "_first_s",
+        "_meter",
+        "_served",
+        "_started_ms",
+        "is_settled",
+        "noted_s",
+        "request",
+        "request_id",
+        "user",
+        "waited_s",
+    )
+
+    def __init__(self, meter: Meter, dialect: Dialect, user: str) -> None:
+        self._meter = meter
+        self._dialect = dialect
+        self._started_ms = int(meter.wall_s() * 1000)
+        self.request_id = ulid.new(self._started_ms)
+        self.user = user
+        self.request = ChatRequest(model=None)
+        self.is_settled = False
+        self.waited_s = 0.0
+        """Time that the client made us wait for it; not charged."""
+        self.noted_s = 0.0
+        """When the exchange was last written down."""
+        self._served: Served | None = None
+        self._admitted_s = 0.0
+        self._first_s: float | None = None
+        self._entered_integral_s = 0.0
+
+    @property
+    def is_admitted(self) -> bool:
+        """The request is known, its deployment found, and it counts as in flight."""
+        return self._served is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Admitted and not settled yet."""
+        return self._served is not None and not self.is_settled
+
+    def admit(self, body: bytes) -> Served:
+        """The request is whole: find its deployment, count it in, and note it in the journal."""
+        if body:
+            # A body that is no request of this API has no model; the app will say what is wrong with it.
+            with suppress(DialectError):
+                self.request = self._dialect.read_request(body)
+        meter = self._meter
+        served = self._served = meter.serving.of(self.request.model)
+        self._admitted_s = self.noted_s = meter.clock_s()
+        self._entered_integral_s = served.load.enter(self._admitted_s)
+        self._note(served, NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
+        return served
+
+    def saw_first_byte(self, now_s: float) -> None:
+        """The reply has begun; only the first call counts."""
+        if self._first_s is None:
+            self._first_s = now_s
+
+    def note_progress(self, usage: Usage, busy_s: float | None, now_s: float) -> None:
+        """Write down how far the exchange has come: what to charge if this process dies now."""
+        served = self._admitted()
+        self.noted_s = now_s
+        observation = self._observation(served, now_s, busy_s)
+        self._note(served, usage, observation, self._meter.footprint(served, usage, observation))
+
+    def refuse(self) -> None:
+        """The app turned the caller away: nothing is charged, and no account is opened."""
+        self.is_settled = True
+        self._admitted().load.leave(self._meter.clock_s())
+        self._meter.ledger.forget(self.request_id)
+
+    def settle(
+        self,
+        outcome: Outcome,
+        usage: Usage,
+        *,
+        busy_s: float | None = None,
+        footprint: Unknown | None = None,
+        ended_s: float | None = None,
+    ) -> Footprint | Unknown:
+        """Count the exchange out, price it, and write its charge into the journal. To be called once.
+
+        `footprint`: the reason why there is none, where that is known; else it is estimated. `ended_s`: when the exchange
+        ended, if that was before now.
+        """
+        meter, served = self._meter, self._admitted()
+        observation = self._observation(served, meter.clock_s() if ended_s is None else ended_s, busy_s)
+        self.is_settled = True
+        served.load.leave(meter.clock_s())
+        found = meter.footprint(served, usage, observation) if footprint is None else footprint
+        meter.enter(
+            meter.charge(
+                request_id=self.request_id,
+                user=self.user,
+                started_ms=self._started_ms,
+                outcome=outcome,
+                served=served,
+                usage=usage,
+                observation=observation,
+                footprint=found,
+            )
+        )
+        return found
+
+    async def count(self, text: str) -> Usage:
+        """Count the tokens of prompt and answer where the upstream was silent; off the event loop when that takes long."""
+        if self._is_small(text):
+            return self._count(text)
+        return await asyncio.to_thread(self._count, text)
+
+    def settle_counted(self, outcome: Outcome, text: str, busy_s: float | None) -> None:
+        """Settle an exchange that broke off, with its tokens counted. Never awaits: its task may be cancelled right now."""
+        if self._is_small(text):
+            self.settle(outcome, self._count(text), busy_s=busy_s)
+            return
+        self.is_settled = True
+        self._meter.later(self._settle_later(outcome, text, busy_s, self._meter.clock_s()))
+
+    async def _settle_later(self, outcome: Outcome, text: str, busy_s: float | None, ended_s: float) -> None:
+        try:
+            usage = await asyncio.to_thread(self._count, text)
+            self.settle(outcome, usage, busy_s=busy_s, ended_s=ended_s)
+        except Exception as error:
+            self._meter.failed(error)
+
+    def _is_small(self, text: str) -> bool:
+        return len(text) + len(self.request.raw) <= _INLINE_COUNT_CHARACTERS
+
+    def _count(self, text: str) -> Usage:
+        counter, model = self._meter.counter, self.request.model
+        made = counter.count_text(text, model)
+        if not self.request.raw:
+            return Usage(input_tokens=None, output_tokens=made.tokens, source=made.source)
+        given = counter.count_prompt(self._dialect.prompt(self.request), model)
+        source = "estimated" if "estimated" in (made.source, given.source) else "counted"
+        return Usage(input_tokens=given.tokens, output_tokens=made.tokens, source=source)
+
+    def _admitted(self) -> Served:
+        assert self._served is not None  # noqa: S101 - nothing is settled before it is admitted
+        return self._served
+
+    def _note(self, served: Served, usage: Usage, observation: Observation, footprint: Footprint | Unknown) -> None:
+        charge = self._meter.charge(
+            request_id=self.request_id,
+            user=self.user,
+            started_ms=self._started_ms,
+            outcome="partial",
+            served=served,
+            usage=usage,
+            observation=observation,
+            footprint=footprint,
+        )
+        self._meter.open(charge, served)
+
+    def _observation(self, served: Served, now_s: float, busy_s: float | None) -> Observation:
+        return Observation(
+            elapsed_s=max(0.0, now_s - self._admitted_s - self.waited_s),
+            busy_s=busy_s,
+            ttft_s=None if self._first_s is None else self._first_s - self._admitted_s,
+            concurrency_count=served.load.concurrency(self._entered_integral_s, self._admitted_s, now_s),
+        )

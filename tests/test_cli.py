@@ -1,0 +1,286 @@
+"""The command line as a user meets it: real processes, exit codes, words on stderr, machine-readable output on stdout."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from headwater import __version__
+from headwater.demo import server
+from headwater.meter import Meter
+from headwater.middleware import FootprintMiddleware
+from tests.asgi import CHAT, STREAM_WITH_USAGE, call, json_app, reply, request, stream_app
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `headwater` and wait for it."""
+    return subprocess.run(
+        [sys.executable, "-m", "headwater", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+async def _charged(meter: Meter, key: str) -> str:
+    seen = await call(FootprintMiddleware(json_app(reply()), meter=meter), request(), key=key)
+    assert meter.ledger.flush(10.0)
+    return seen.headers["headwater-id"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ([], ["demo", "serve", "report", "explain", "vocab"]),
+        (["demo"], ["--once", "--port", "headwater demo --once"]),
+        (["serve"], ["--upstream", "--workers", "headwater serve --upstream http://127.0.0.1:8000"]),
+        (["report"], ["--month", "--format", "headwater report --month 2026-11 --format csv"]),
+        (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
+        (["vocab", "install"], ["headwater vocab install"]),
+    ],
+)
+def test_help_names_the_options_and_shows_an_example(command: list[str], words: list[str]) -> None:
+    done = run(*command, "--help")
+
+    assert done.returncode == 0
+    for word in words:
+        assert word in done.stdout
+
+
+def test_the_version() -> None:
+    assert run("--version").stdout == f"headwater {__version__}\n"
+
+
+async def test_report_prints_table_csv_and_json_of_the_same_account(meter: Meter, key: str, data_dir: Path) -> None:
+    await _charged(meter, key)
+    user = meter.identity.user({"headers": [(b"authorization", f"Bearer {key}".encode())]})
+
+    table = run("report", HEADWATER_DATA_DIR=str(data_dir))
+    as_csv = run("report", "--format", "csv", "--month", meter.month(), HEADWATER_DATA_DIR=str(data_dir))
+    as_json = run("report", "--format", "json", HEADWATER_DATA_DIR=str(data_dir))
+
+    assert (table.returncode, as_csv.returncode, as_json.returncode) == (0, 0, 0), table.stderr + as_json.stderr
+    assert f"Usage statement {meter.month()} (UTC)" in table.stdout
+    assert user in table.stdout
+    row = next(row for row in csv.DictReader(io.StringIO(as_csv.stdout)) if row["user"] == user)
+    other = next(row for row in json.loads(as_json.stdout)["rows"] if row["user"] == user)
+    assert (row["requests"], row["output_tokens"]) == ("1", "4")
+    assert row["energy_j"] == other["energy_j"]
+
+
+async def test_explain_prints_the_receipt_with_its_derivation(meter: Meter, key: str, data_dir: Path) -> None:
+    request_id = await _charged(meter, key)
+
+    text = run("explain", request_id, HEADWATER_DATA_DIR=str(data_dir))
+    as_json = run("explain", request_id, "--json", HEADWATER_DATA_DIR=str(data_dir))
+
+    assert (text.returncode, as_json.returncode) == (0, 0), text.stderr
+    assert "Derivation" in text.stdout
+    assert "llama-3.1-70b" in text.stdout
+    assert json.loads(as_json.stdout)["derivation_agrees"] is True
+
+
+def test_report_and_explain_start_the_ledger_when_no_server_runs(short_folder: Path) -> None:
+    folder = short_folder / "cold"
+
+    report = run("report", "--month", "2026-11", HEADWATER_DATA_DIR=str(folder))
+    explain = run("explain", "01K9Z3M6V9R2W0Y8C4S1T7B5QH", HEADWATER_DATA_DIR=str(folder))
+
+    assert report.returncode == 0, report.stderr
+    assert "total" in report.stdout
+    assert explain.returncode == 1
+    assert "no receipt 01K9Z3M6V9R2W0Y8C4S1T7B5QH" in explain.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (["report", "--month", "2026-13"], "YYYY-MM", 2),
+        (["report", "--format", "xml"], "xml", 2),
+        (["explain", "nonsense"], "'nonsense' is no request id", 2),
+        (["serve", "--upstream", "localhost:8000"], "localhost:8000", 2),
+        (["serve"], "--upstream", 2),
+        (["report", "--config", "nowhere.toml"], "nowhere.toml", 2),
+        (["nonsense"], "nonsense", 2),
+    ],
+)
+def test_a_wrong_call_names_the_value_and_ends_with_2(
+    arguments: list[str], words: str, code: int, data_dir: Path
+) -> None:
+    done = run(*arguments, HEADWATER_DATA_DIR=str(data_dir))
+
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_store_that_is_not_there_ends_with_1_and_says_so(short_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"redis://127.0.0.1:{taken.getsockname()[1]}"
+    done = run("report", HEADWATER_REDIS_URL=url, HEADWATER_DATA_DIR=str(short_folder / "none"))
+
+    assert done.returncode == 1
+    assert url.removeprefix("redis://") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_vocab_install_says_where_the_files_are() -> None:
+    done = run("vocab", "install")
+
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_a_taken_port_is_said_to_be_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("demo", "--once", "--port", str(taken.getsockname()[1]))
+
+    assert done.returncode == 2
+    assert "cannot be used" in done.stderr
+    assert "--port" in done.stderr
+
+
+@pytest.mark.real_model
+def test_the_demo_shows_the_whole_promise_and_leaves_nothing_running(short_folder: Path) -> None:
+    home = short_folder / "home"
+
+    done = run("demo", "--once", "--port", "0", XDG_DATA_HOME=str(home))
+
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
+    assert "ada asks: What is the capital of France?" in out
+    assert "Paris" in out
+    assert "finish_reason=stop" in out
+    assert "<|" not in out
+    assert "headwater-footprint: energy_j=" in out
+    assert "Derivation" in out
+    assert "Usage statement" in out
+    answers = [line.split("answer:")[1].split("(finish")[0].strip() for line in out.splitlines() if "answer:" in line]
+    assert len(answers) == 5
+    assert all(answers)
+    assert _until(lambda: not _processes(str(home)))
+
+
+def _processes(word: str) -> list[str]:
+    """Command lines of running processes that name `word`."""
+    done = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if word in line and "ps -eo" not in line]
+
+
+def _until(holds: Callable[[], bool]) -> bool:
+    pause = threading.Event()
+    return any(holds() or pause.wait(0.05) for _ in range(200))
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_everything_the_demo_starts_dies_with_it(short_folder: Path, with_signal: signal.Signals) -> None:
+    home = short_folder / f"home{with_signal.value}"
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.stdout.isatty = lambda: True; from headwater.cli import main; main()",
+            "demo",
+            "--port",
+            "0",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XDG_DATA_HOME": str(home), "PYTHONUNBUFFERED": "1"},
+    )
+    assert child.stdout is not None
+    seen = ""
+    for line in child.stdout:
+        seen += line
+        if "stays up at" in line:
+            break
+    children = _children(child.pid)
+    assert "curl" in seen + child.stdout.readline() + child.stdout.readline()
+    assert children
+
+    child.send_signal(with_signal)
+
+    assert child.wait(timeout=30) == {signal.SIGINT: 0, signal.SIGTERM: 143, signal.SIGKILL: -9}[with_signal]
+    child.stdout.close()
+    assert _until(lambda: not _processes(str(home)) and not any(_alive(pid) for pid in children))
+
+
+def _children(parent: int) -> list[int]:
+    done = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True)
+    pairs = [tuple(map(int, line.split())) for line in done.stdout.splitlines()[1:]]
+    return [pid for pid, ppid in pairs if ppid == parent]
+
+
+def _alive(pid: int) -> bool:
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(done.stdout.strip()) and not done.stdout.strip().startswith("Z")
+
+
+def test_serve_with_two_workers_keeps_one_account(short_folder: Path) -> None:
+    folder = short_folder / "two"
+    with server.listening(0) as listener, server.serving(stream_app(STREAM_WITH_USAGE), listener):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        settings = short_folder / "two.toml"
+        settings.write_text('[[deployment]]\nhardware = "hgx-h100"\nengine = "vllm-0.11"\naccelerators = 4\n')
+        child = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "headwater",
+                "serve",
+                "--upstream",
+                server.url(listener),
+                "--port",
+                str(port),
+                "--workers",
+                "2",
+                "--config",
+                str(settings),
+            ],
+            env={**os.environ, "HEADWATER_DATA_DIR": str(folder)},
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            assert _until(lambda: _answers(url))
+            asked = [_ask(url) for _ in range(40)]
+        finally:
+            child.terminate()
+            assert child.wait(timeout=30) == 0
+
+    report = run("report", "--format", "json", HEADWATER_DATA_DIR=str(folder))
+
+    assert all(asked)
+    rows = json.loads(report.stdout)["rows"]
+    assert [(row["requests"], row["output_tokens"]) for row in rows] == [(40, 160)]
+    assert _until(lambda: not _processes(str(folder)))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/.well-known/headwater/me", timeout=5).status_code == 401
+    except httpx.TransportError:
+        return False
+
+
+def _ask(url: str) -> bool:
+    body = request(stream=True, stream_options={"include_usage": True})
+    answer = httpx.post(url + CHAT, content=body, headers={"api-key": "sk-two"}, timeout=10)
+    usage: Any = json.loads(answer.text.split("data: ")[-2])["usage"]
+    return bool(usage["footprint"]["energy_j"] > 0)

@@ -1,0 +1,80 @@
+"""Settings: where they come from, and what is said about those that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headwater import config
+from headwater.errors import ConfigError
+
+
+def test_without_anything_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    settings = config.load(environment={})
+
+    assert settings.ledger.redis_url is None
+    assert settings.factors.set == "current-2026.11"
+    assert settings.identity.rules == ("api-key",)
+    assert settings.fallback is None
+
+
+def test_a_file_in_the_working_folder_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("headwater.toml").write_text('[identity]\nfrom = ["header:x-user-id"]\n')
+
+    assert config.load(environment={}).identity.rules == ("header:x-user-id",)
+
+
+def test_a_named_file_is_read_from_argument_and_environment(tmp_path: Path) -> None:
+    path = tmp_path / "h.toml"
+    path.write_text('[factors]\nset = "seed-2023"\n')
+
+    assert config.load(path, environment={}).factors.set == "seed-2023"
+    assert config.load(environment={"HEADWATER_CONFIG": str(path)}).factors.set == "seed-2023"
+
+
+def test_the_environment_overrules_the_file() -> None:
+    settings = config.load(
+        {"ledger": {"redis_url": "redis://file"}},
+        environment={"HEADWATER_REDIS_URL": "redis://environment", "HEADWATER_DATA_DIR": "relative"},
+    )
+
+    assert settings.ledger.redis_url == "redis://environment"
+    assert settings.ledger.data_dir == Path.cwd() / "relative"
+
+
+def test_ready_made_settings_are_taken_as_they_are() -> None:
+    made = config.Settings()
+
+    assert config.load(made) is made
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"ledger": {"redis_url": "http://x"}}, ["ledger.redis_url", "redis://", "http://x"]),
+        ({"ledgr": {}}, ["ledgr"]),
+        ({"deployment": [{"hardware": "dgx-a100", "engine": "vllm-0.11", "accelerators": 0}]}, ["accelerators", "0"]),
+        ({"identity": {"labels": {"ada": "plain-key"}}}, ["identity.labels.ada", "plain-key"]),
+        ({"limits": {"hold_bytes": -1}}, ["limits.hold_bytes", "-1"]),
+    ],
+)
+def test_a_bad_value_is_named_with_its_place(document: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(document, environment={})
+
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toml"
+    broken.write_text("[ledger\n")
+
+    with pytest.raises(ConfigError, match="nowhere.toml"):
+        config.load(tmp_path / "nowhere.toml", environment={})
+    with pytest.raises(ConfigError, match=r"broken\.toml is not TOML"):
+        config.load(broken, environment={})

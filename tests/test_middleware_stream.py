@@ -1,0 +1,288 @@
+"""A stream through the middleware: bytes at once, the footprint folded into the event that ends it, every end charged."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from headwater.meter import Meter
+from headwater.middleware import FootprintMiddleware
+from headwater.records import AccountRow
+from tests.asgi import DONE, STREAM, STREAM_WITH_USAGE, Seen, call, content, event, request, stream_app, unfolded
+from tests.conftest import MakeMeter
+
+ASKING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+
+
+def _events(body: bytes) -> list[Any]:
+    return [json.loads(part[6:]) for part in body.split(b"\n\n") if part.startswith(b"data: {")]
+
+
+async def _account(meter: Meter, key: str) -> AccountRow:
+    assert await asyncio.to_thread(meter.ledger.flush, 10.0)
+    user = meter.identity.user({"headers": [(b"authorization", f"Bearer {key}".encode())]})
+    return meter.ledger.reader().user_row(user, meter.month())
+
+
+async def test_usage_asked_for_carries_the_footprint_and_nothing_else_changes(meter: Meter, key: str) -> None:
+    app = FootprintMiddleware(stream_app(STREAM_WITH_USAGE), meter=meter)
+
+    seen = await call(app, request(**ASKING), key=key)
+
+    usage = _events(seen.body)[-1]["usage"]
+    footprint = usage.pop("footprint")
+    assert footprint["tokens"] == {"input": 25, "cached": 5, "output": 4, "source": "upstream"}
+    assert footprint["id"] == seen.headers["headwater-id"]
+    assert seen.chunks[:3] == STREAM
+    assert seen.chunks[4] == DONE
+    assert "headwater-footprint" not in seen.headers
+    assert seen.headers["link"].startswith("</.well-known/headwater/requests/")
+    row = await _account(meter, key)
+    assert (row.requests_count, row.input_tokens, row.output_tokens, row.incomplete_count) == (1, 25, 4, 0)
+
+
+async def test_usage_not_asked_for_folds_a_counted_footprint_into_the_finish_event(meter: Meter, key: str) -> None:
+    app = FootprintMiddleware(stream_app([*STREAM, DONE]), meter=meter)
+
+    seen = await call(app, request(stream=True), key=key)
+
+    finish = _events(seen.body)[-1]
+    assert finish["choices"][0]["finish_reason"] == "stop"
+    assert finish["footprint"]["tokens"]["source"] == "counted"
+    assert finish["footprint"]["tokens"]["output"] == 1  # "Hello"
+    assert (await _account(meter, key)).not_upstream_count == 1
+
+
+async def test_every_chunk_goes_out_before_the_next_one_is_made(meter: Meter, key: str) -> None:
+    arrived: list[int] = []
+    seen_so_far: list[Seen] = []
+
+    def after(_number: int) -> None:
+        arrived.append(len(seen_so_far[-1].chunks))
+
+    app = FootprintMiddleware(stream_app(STREAM_WITH_USAGE, after=after), meter=meter)
+
+    await call(app, request(**ASKING), key=key, on_message=seen_so_far.append)
+
+    assert arrived == [1, 2, 3, 4, 5]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 1200), max_size=12))
+async def test_any_chunking_gives_the_same_reply_and_the_same_charge(meter: Meter, cuts: list[int]) -> None:
+    whole = b"".join(STREAM_WITH_USAGE)
+    places = sorted({0, len(whole), *(cut % len(whole) for cut in cuts)})
+    chunks = [whole[start:end] for start, end in itertools.pairwise(places)]
+    app = FootprintMiddleware(stream_app(chunks), meter=meter)
+
+    seen = await call(app, request(**ASKING), key="sk-chunks")
+
+    usage = _events(seen.body)[-1]["usage"]
+    footprint = usage.pop("footprint")
+    assert (footprint["tokens"]["input"], footprint["tokens"]["output"]) == (25, 4)
+    assert unfolded(seen.body) == whole
+
+
+async def test_a_client_that_leaves_is_charged_for_what_was_generated(meter: Meter, key: str) -> None:
+    gone = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for chunk in (content("Hel"), content("lo there")):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        gone.set()
+        assert (await receive())["type"] == "http.disconnect"
+
+    seen = await call(FootprintMiddleware(app, meter=meter), request(**ASKING), key=key, gone=gone)
+
+    row = await _account(meter, key)
+    assert (row.requests_count, row.incomplete_count, row.output_tokens) == (1, 1, 2)
+    assert row.energy_microjoules > 0
+    charge = meter.ledger.reader().receipt(seen.headers["headwater-id"])
+    assert charge is not None
+    assert (charge.outcome, charge.usage.source) == ("client_gone", "counted")
+
+
+async def test_a_false_last_message_is_not_taken_for_an_end(meter: Meter, key: str) -> None:
+    """BaseHTTPMiddleware sends an empty last body when a client leaves; only the protocol's own end counts."""
+    app = FootprintMiddleware(stream_app([content("Hel"), content("lo")]), meter=meter)
+
+    seen = await call(app, request(**ASKING), key=key)
+
+    charge = await _charge(meter, seen)
+    assert charge.outcome == "upstream_error"
+    assert charge.usage.output_tokens == 1
+
+
+async def _charge(meter: Meter, seen: Seen) -> Any:
+    assert await asyncio.to_thread(meter.ledger.flush, 10.0)
+    return meter.ledger.reader().receipt(seen.headers["headwater-id"])
+
+
+async def test_an_upstream_that_breaks_off_breaks_off_for_the_client_and_is_charged(meter: Meter, key: str) -> None:
+    app = FootprintMiddleware(stream_app(STREAM[:2], error=RuntimeError("upstream died")), meter=meter)
+
+    with pytest.raises(RuntimeError, match="upstream died") as caught:
+        await call(app, request(**ASKING), key=key)
+
+    seen: Seen = caught.value.seen  # type: ignore[attr-defined]
+    assert seen.body == b"".join(STREAM[:2])
+    charge = await _charge(meter, seen)
+    assert (charge.outcome, charge.usage.output_tokens) == ("upstream_error", 1)
+
+
+async def test_an_error_event_in_the_middle_is_an_upstream_error(meter: Meter, key: str) -> None:
+    error = b'data: {"error":{"message":"overloaded","code":null}}\n\n'
+    app = FootprintMiddleware(stream_app([STREAM[0], error]), meter=meter)
+
+    seen = await call(app, request(**ASKING), key=key)
+
+    assert seen.body == STREAM[0] + error
+    assert (await _charge(meter, seen)).outcome == "upstream_error"
+
+
+async def test_a_stream_without_a_word_is_charged_as_a_request_without_a_footprint(meter: Meter, key: str) -> None:
+    app = FootprintMiddleware(stream_app([]), meter=meter)
+
+    seen = await call(app, request(**ASKING), key=key)
+
+    charge = await _charge(meter, seen)
+    assert (charge.outcome, charge.amounts, charge.reason) == ("upstream_error", None, "nothing-generated")
+
+
+async def test_a_long_answer_cut_off_is_counted_off_the_loop_and_charged(meter: Meter, key: str) -> None:
+    chunks = [content("word " * 50) for _ in range(200)]
+    app = FootprintMiddleware(stream_app(chunks, error=RuntimeError("cut")), meter=meter)
+
+    with pytest.raises(RuntimeError):
+        await call(app, request(**ASKING), key=key)
+    await asyncio.gather(*meter._tasks)
+
+    row = await _account(meter, key)
+    assert (row.requests_count, row.incomplete_count) == (1, 1)
+    assert 9_900 < row.output_tokens < 10_300
+
+
+async def test_a_long_counted_answer_is_counted_off_the_loop(meter: Meter, key: str) -> None:
+    app = FootprintMiddleware(stream_app([content("word " * 9_000), content("", "stop"), DONE]), meter=meter)
+
+    seen = await call(app, request(stream=True), key=key)
+
+    assert 8_900 < _events(seen.body)[-1]["footprint"]["tokens"]["output"] < 9_300
+
+
+async def test_the_time_a_slow_reader_takes_is_not_charged(make_meter: MakeMeter, key: str) -> None:
+    now_s = 1000.0
+
+    def clock_s() -> float:
+        return now_s
+
+    meter = make_meter(clock_s=clock_s)
+
+    def read(seen: Seen) -> None:
+        nonlocal now_s
+        if seen.chunks:
+            now_s += 60.0
+
+    def generate(_number: int) -> None:
+        nonlocal now_s
+        now_s += 0.5
+
+    app = FootprintMiddleware(stream_app(STREAM_WITH_USAGE, after=generate), meter=meter)
+
+    seen = await call(app, request(**ASKING), key=key, on_message=read)
+
+    observation = (await _charge(meter, seen)).observation
+    assert observation.elapsed_s == pytest.approx(1.5)
+    assert observation.ttft_s == pytest.approx(0.0)
+
+
+async def test_progress_is_written_down_so_that_a_killed_process_owes_no_more_than_a_moment(
+    make_meter: MakeMeter, key: str
+) -> None:
+    now_s = 0.0
+    notes: list[Any] = []
+    meter = make_meter(clock_s=lambda: now_s)
+    provisional = meter.ledger.provisional
+    meter.ledger.provisional = lambda charge: (notes.append(charge), provisional(charge))  # type: ignore[method-assign,assignment]
+
+    def generate(_number: int) -> None:
+        nonlocal now_s
+        now_s += 0.2
+
+    app = FootprintMiddleware(stream_app([content("a")] * 5 + STREAM_WITH_USAGE, after=generate), meter=meter)
+
+    await call(app, request(**ASKING), key=key)
+
+    assert [note.usage.output_tokens for note in notes] == [None, 2, 3, 4, 5, 6, 7, 7]
+    assert {note.outcome for note in notes} == {"partial"}
+    assert notes[-1].amounts.energy_microjoules > notes[1].amounts.energy_microjoules > 0
+
+
+async def test_concurrent_streams_share_the_server(make_meter: MakeMeter, key: str) -> None:
+    now_s = 0.0
+    meter = make_meter(clock_s=lambda: now_s)
+    both = asyncio.Barrier(2)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal now_s
+        await receive()
+        await both.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await both.wait()
+        now_s = 10.0
+        for chunk in STREAM_WITH_USAGE:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    wrapped = FootprintMiddleware(app, meter=meter)
+
+    seen = await asyncio.gather(*(call(wrapped, request(**ASKING), key=key) for _ in range(2)))
+
+    for one in seen:
+        assert (await _charge(meter, one)).observation.concurrency_count == pytest.approx(2.0)
+
+
+async def test_trailing_bytes_and_keep_alives_pass(meter: Meter, key: str) -> None:
+    chunks = [b": keep-alive\n\n", *STREAM_WITH_USAGE, b": bye\n\n", b"\n"]
+    app = FootprintMiddleware(stream_app(chunks), meter=meter)
+
+    seen = await call(app, request(**ASKING), key=key)
+
+    assert seen.body.startswith(b": keep-alive\n\n")
+    assert seen.body.endswith(DONE + b": bye\n\n\n")
+
+
+async def test_n_answers_fold_once_into_the_last_finish(meter: Meter, key: str) -> None:
+    def choice(index: int, finish: str | None) -> bytes:
+        return event(choices=[{"index": index, "delta": {}, "finish_reason": finish}])
+
+    app = FootprintMiddleware(stream_app([content("a"), choice(0, "stop"), choice(1, "length"), DONE]), meter=meter)
+
+    seen = await call(app, request(stream=True, n=2), key=key)
+
+    events = _events(seen.body)
+    assert ["footprint" in each for each in events] == [False, False, True]
+
+
+async def test_messages_that_are_no_body_pass_untouched(meter: Meter, key: str) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.pathsend", "path": "somewhere"})
+
+    seen = await call(FootprintMiddleware(app, meter=meter), request(), key=key)
+
+    expected: list[Message] = [
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]},
+        {"type": "http.response.pathsend", "path": "somewhere"},
+    ]
+    assert seen.messages == expected
