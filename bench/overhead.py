@@ -197,7 +197,9 @@ async def in_process(rounds: int, data_dir: str) -> dict[str, Any]:
     """Bare, wrapped and BaseHTTPMiddleware, interleaved; medians over the rounds."""
     bare = bare_app()
     meter = Meter(settings(data_dir))
+    await asyncio.to_thread(meter.start)
     wrapped = FootprintMiddleware(bare, meter=meter)
+    wrapped._is_started = True  # no lifespan here
     variants: dict[str, ASGIApp] = {"bare": bare, "headwater": wrapped, "BaseHTTPMiddleware": _Base(bare)}
     result: dict[str, Any] = {}
     for kind, path, per_round in (("json", "/v1/chat/completions", 2000), ("stream", "/stream/chat/completions", 40)):

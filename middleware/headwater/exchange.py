@@ -6,7 +6,7 @@ its footprint; a stream is never held but for the event that ends it. Whatever f
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,13 +32,16 @@ class Exchange:
     __slots__ = (
         "_body_parts",
         "_client_gone",
+        "_clock_s",
         "_dialect",
         "_disclose",
+        "_feed",
         "_foldable",
         "_held",
         "_held_bytes",
         "_meter",
         "_mode",
+        "_note_at_s",
         "_reader",
         "_receive",
         "_reply_parts",
@@ -67,6 +70,10 @@ class Exchange:
         self._held_bytes = 0
         self._reply_parts: list[bytes] | None = []
         self._reader: StreamReader | None = None
+        self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
+        """The reader's `feed`, as long as there is a stream to read."""
+        self._note_at_s = 0.0
+        self._clock_s = meter.clock_s
         self._client_gone = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
@@ -113,11 +120,23 @@ class Exchange:
     # -- the reply --------------------------------------------------------------------------------------------------
 
     async def send(self, message: Message) -> None:
-        """The app's `send`."""
-        mode = self._mode
-        if mode == "stream" and message["type"] == "http.response.body":
-            await self._send_stream(message)
-        elif mode == "pass":
+        """The app's `send`. What comes first is the hot path: one ordinary chunk in the middle of a stream."""
+        if self._feed is not None and message["type"] == "http.response.body":
+            body = message.get("body", b"")
+            try:
+                out, is_held = self._feed(body)
+            except Exception as error:  # metering must not break the app's reply
+                self._meter.failed(error)
+                self._feed = None
+                self._mode = "pass"
+                out, is_held = body, False
+            now_s = self._clock_s()
+            if out is not body or is_held or now_s > self._note_at_s or not message.get("more_body", False):
+                message = await self._take_chunk(message, out, now_s, is_held=is_held)
+            if message:
+                await self._send(message)
+            self._settlement.waited_s += self._clock_s() - now_s
+        elif self._mode == "pass":
             await self._send(message)
         else:
             try:
@@ -177,7 +196,8 @@ class Exchange:
         if kind.is_stream:
             self._mode = "stream"
             request = self._settlement.request
-            self._reader = self._dialect.stream_reader(request, usage_injected=self.usage_injected)
+            reader = self._reader = self._dialect.stream_reader(request, usage_injected=self.usage_injected)
+            self._feed = reader.feed
             return [self._with_headers(message)]
         if kind.is_json:
             self._mode = "json"
@@ -268,33 +288,23 @@ class Exchange:
 
     # -- a stream ---------------------------------------------------------------------------------------------------
 
-    async def _send_stream(self, message: Message) -> None:
-        """The hot path: one chunk of a stream."""
-        settlement, clock_s = self._settlement, self._meter.clock_s
-        body = message.get("body", b"")
-        more = message.get("more_body", False)
-        reader = self._reader
+    async def _take_chunk(self, message: Message, out: bytes, now_s: float, *, is_held: bool) -> Message:
+        """What goes out for a chunk that begins, ends or interrupts a stream, or after which it is time to take note."""
+        settlement, reader = self._settlement, self._reader
         assert reader is not None  # noqa: S101 - set when the mode became `stream`
+        more = message.get("more_body", False)
+        settlement.saw_first_byte(now_s)
+        self._note_at_s = now_s + _PROVISIONAL_EVERY_S
         try:
-            out, held = reader.feed(body)
-            if held:
+            if is_held:
                 out += await self._end_stream(reader)
             if not more:
                 out += reader.close()
         except Exception as error:  # metering must not break the app's reply
             self._meter.failed(error)
-            self._mode = "pass"
-            out = body
-        now_s = clock_s()
-        if body:
-            settlement.saw_first_byte(now_s)
-        if not settlement.is_settled and (not more or now_s - settlement.noted_s > _PROVISIONAL_EVERY_S):
+        if settlement.is_open:
             await self._account(reader, now_s, more=more)
-        if out is body:
-            await self._send(message)
-        elif out or not more:
-            await self._send({**message, "body": out})
-        settlement.waited_s += clock_s() - now_s
+        return {**message, "body": out} if out or not more else {}
 
     async def _account(self, reader: StreamReader, now_s: float, *, more: bool) -> None:
         """Write down how far the stream has come, before the client sees it."""

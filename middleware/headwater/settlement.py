@@ -39,7 +39,6 @@ class Settlement:
         "_served",
         "_started_ms",
         "is_settled",
-        "noted_s",
         "request",
         "request_id",
         "user",
@@ -56,8 +55,6 @@ class Settlement:
         self.is_settled = False
         self.waited_s = 0.0
         """Time that the client made us wait for it; not charged."""
-        self.noted_s = 0.0
-        """When the exchange was last written down."""
         self._served: Served | None = None
         self._admitted_s = 0.0
         self._first_s: float | None = None
@@ -81,7 +78,7 @@ class Settlement:
                 self.request = self._dialect.read_request(body)
         meter = self._meter
         served = self._served = meter.serving.of(self.request.model)
-        self._admitted_s = self.noted_s = meter.clock_s()
+        self._admitted_s = meter.clock_s()
         self._entered_integral_s = served.load.enter(self._admitted_s)
         self._note(served, NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
         return served
@@ -94,7 +91,6 @@ class Settlement:
     def note_progress(self, usage: Usage, busy_s: float | None, now_s: float) -> None:
         """Write down how far the exchange has come: what to charge if this process dies now."""
         served = self._admitted()
-        self.noted_s = now_s
         observation = self._observation(served, now_s, busy_s)
         self._note(served, usage, observation, self._meter.footprint(served, usage, observation))
 
