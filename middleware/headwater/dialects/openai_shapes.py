@@ -111,16 +111,17 @@ class Shape(Generic[T]):
         for field in msgspec.structs.fields(struct):
             if field.name in found:
                 value = found[field.name]
-                usable[field.name] = value if field.type is Any else self._usable(value)
+                usable[field.name] = value if field.type is Any else self._usable(field.name, value)
         return struct(**usable)
 
-    def _usable(self, value: Any) -> Any:
-        """A member that should be a `Delta`, or a list of choices."""
-        if isinstance(value, dict):
-            return self._lenient(Delta, value)
-        if isinstance(value, list) and self._choice is not None:
-            return [self._lenient(self._choice, each) for each in value if isinstance(each, dict)]
-        return None
+    def _usable(self, name: str, value: Any) -> Any:
+        """A list of choices, or else what should be a `Delta`."""
+        if name != "choices":
+            return self._lenient(Delta, value) if isinstance(value, dict) else None
+        choice = self._choice
+        if choice is None or not isinstance(value, list):
+            return None
+        return [self._lenient(choice, each) for each in value if isinstance(each, dict)]
 
 
 def any_json(text: bytes) -> Any:

@@ -1,0 +1,50 @@
+"""The openai client reads what Headwater sends as it read the original."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from openai._streaming import SSEDecoder
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from headwater.dialects.openai_chat import OpenAIChat
+from tests.dialects.streams import FOOTPRINT, STREAMS, bytewise, run
+from tests.dialects.test_openai_chat import REPLY
+
+
+def parsed(body: bytes) -> list[ChatCompletionChunk]:
+    """The chunks as the client's own decoder and types see them."""
+    found = [each.data for each in SSEDecoder().iter_bytes(iter(bytewise(body)))]
+    assert found[-1] == "[DONE]"
+    return [ChatCompletionChunk.model_validate_json(data) for data in found[:-1]]
+
+
+@pytest.mark.parametrize("name", ["asked", "mistral", "two_choices", "tools", "padded", "commented", "vllm"])
+def test_the_client_finds_the_footprint_in_the_usage(name: str) -> None:
+    before, after = parsed(STREAMS[name]), parsed(run([STREAMS[name]], asked=True).sent)
+
+    assert [each.choices for each in after] == [each.choices for each in before]
+    usage = after[-1].usage
+    assert usage is not None
+    assert usage.model_extra == {"footprint": json.loads(FOOTPRINT)}
+    assert before[-1].usage is not None
+    assert usage.total_tokens == before[-1].usage.total_tokens
+
+
+@pytest.mark.parametrize("name", ["asked", "llamacpp", "vllm", "tools", "padded"])
+def test_a_client_that_did_not_ask_sees_no_usage_but_the_footprint(name: str) -> None:
+    after = parsed(run([STREAMS[name]], injected=True).sent)
+
+    assert all(each.choices and each.usage is None for each in after)
+    assert (after[-1].model_extra or {})["footprint"] == json.loads(FOOTPRINT)
+
+
+def test_the_client_finds_the_footprint_in_a_whole_reply() -> None:
+    folded = OpenAIChat().read_reply(json.dumps(REPLY).encode()).fold(FOOTPRINT)
+    assert folded is not None
+
+    found = ChatCompletion.model_validate_json(folded)
+
+    assert found.usage is not None
+    assert found.usage.model_extra == {"footprint": json.loads(FOOTPRINT)}
