@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import http_sf
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CHAT = "/v1/chat/completions"
@@ -104,6 +105,11 @@ async def call(
         error.seen = seen  # type: ignore[attr-defined]
         raise
     return seen
+
+
+def dictionary(value: str | bytes) -> Any:
+    """A header value as an RFC 9651 parser reads it: name -> (value, parameters)."""
+    return http_sf.parse(value.encode() if isinstance(value, str) else value, tltype="dictionary")
 
 
 def unfolded(body: bytes) -> bytes:

@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from headwater import __version__
 from headwater.demo import server
@@ -234,26 +236,15 @@ def _alive(pid: int) -> bool:
 
 def test_serve_with_two_workers_keeps_one_account(short_folder: Path) -> None:
     folder = short_folder / "two"
-    with server.listening(0) as listener, server.serving(stream_app(STREAM_WITH_USAGE), listener):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        settings = short_folder / "two.toml"
-        settings.write_text('[[deployment]]\nhardware = "hgx-h100"\nengine = "vllm-0.11"\naccelerators = 4\n')
+    upstream = Starlette(routes=[Mount("/", stream_app(STREAM_WITH_USAGE))])
+    settings = short_folder / "two.toml"
+    settings.write_text('[[deployment]]\nhardware = "hgx-h100"\nengine = "vllm-0.11"\naccelerators = 4\n')
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with server.listening(0) as listener, server.serving(upstream, listener):
+        options = ["--upstream", server.url(listener), "--port", str(port), "--workers", "2", "--config", str(settings)]
         child = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "headwater",
-                "serve",
-                "--upstream",
-                server.url(listener),
-                "--port",
-                str(port),
-                "--workers",
-                "2",
-                "--config",
-                str(settings),
-            ],
+            [sys.executable, "-m", "headwater", "serve", *options],
             env={**os.environ, "HEADWATER_DATA_DIR": str(folder)},
         )
         try:

@@ -74,7 +74,7 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.toml"
     broken.write_text("[ledger\n")
 
-    with pytest.raises(ConfigError, match="nowhere.toml"):
+    with pytest.raises(ConfigError, match="nowhere"):
         config.load(tmp_path / "nowhere.toml", environment={})
     with pytest.raises(ConfigError, match=r"broken\.toml is not TOML"):
         config.load(broken, environment={})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from headwater import disclosure
 from headwater.records import NO_USAGE, Footprint, PeriodTotal, Spread, Unknown, Usage
+from tests.asgi import dictionary
 
 ID = "01K9Z3M6V9R2W0Y8C4S1T7B5QH"
 SPREAD = Spread(energy_low=0.6, energy_high=1.7, water_low=0.5, water_high=2.0, carbon_low=0.5, carbon_high=2.0)
@@ -69,7 +70,7 @@ def test_header_and_body_parse_and_carry_the_same_numbers(
 
     made = disclosure.disclose(ID, usage, footprint)
 
-    header = http_sf.parse(made.header, tltype="dictionary")
+    header = dictionary(made.header)
     body = json.loads(made.body)
     energy, energy_range = header["energy_j"]
     assert float(energy) == body["energy_j"]
@@ -92,7 +93,7 @@ def test_header_and_body_parse_and_carry_the_same_numbers(
 def test_an_unknown_footprint_has_a_reason_and_no_number() -> None:
     made = disclosure.disclose(ID, USAGE, Unknown(reason="model-not-in-catalog"))
 
-    header = http_sf.parse(made.header, tltype="dictionary")
+    header = dictionary(made.header)
     body = json.loads(made.body)
     assert str(header["reason"][0]) == body["reason"] == "model-not-in-catalog"
     assert "energy_j" not in header
@@ -115,7 +116,8 @@ def test_rounding_keeps_within_half_a_per_mille_or_half_a_thousandth(value: floa
 
     assert "e" not in text
     assert abs(float(text) - value) <= max(0.0005, value * 0.0005) * (1 + 1e-9)
-    assert float(http_sf.parse(text.encode(), tltype="item")[0]) == float(text)
+    item: Any = http_sf.parse(text.encode(), tltype="item")
+    assert float(item[0]) == float(text)
 
 
 def test_the_period_header_says_how_old_it_is() -> None:
@@ -130,7 +132,7 @@ def test_the_period_header_says_how_old_it_is() -> None:
     value = disclosure.period(total, 102.9)
 
     assert value == b'energy_j=98231, water_ul=91876, requests=214;p="2026-11";age=2'
-    assert http_sf.parse(value, tltype="dictionary")["requests"][1] == {"p": "2026-11", "age": 2}
+    assert dictionary(value)["requests"][1] == {"p": "2026-11", "age": 2}
     assert disclosure.period(total, 99.0).endswith(b"age=0")
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import http_sf
 import httpx
 import openai
 import pytest
@@ -25,6 +24,7 @@ from headwater.middleware import FootprintMiddleware
 from headwater.records import Charge
 from headwater.reports import as_csv, statement
 from headwater.units import MICROJOULES_PER_J, NANOLITRES_PER_UL
+from tests.asgi import dictionary
 
 pytestmark = pytest.mark.real_model
 QUESTION = "What is the capital of France?"
@@ -108,7 +108,7 @@ def test_a_json_reply_its_header_its_receipt_and_its_account_agree(house: House)
     assert reply.choices[0].finish_reason == "stop"
     assert "<|" not in reply.choices[0].message.content
     folded = reply.usage.model_extra["footprint"]
-    header = http_sf.parse(raw.headers["headwater-footprint"].encode(), tltype="dictionary")
+    header = dictionary(raw.headers["headwater-footprint"])
     charge = house.charge(raw.headers["headwater-id"])
     amounts = charge.amounts
     assert amounts is not None

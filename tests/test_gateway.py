@@ -89,7 +89,7 @@ def test_paths_queries_headers_and_bodies_arrive_as_they_were_sent(start: Start,
     upstream = Upstream()
     url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
 
-    answer = httpx.put(f"{url}/echo?a=1&b=%2F%20x", content=b"\x00\xff", headers={"x-own": "é".encode()})
+    answer = httpx.put(f"{url}/echo?a=1&b=%2F%20x", content=b"\x00\xff", headers={b"x-own": "é".encode()})
 
     assert (answer.status_code, answer.content, answer.headers["x-up"]) == (200, b"\x00\xff", "1")
     asked = upstream.requests[0]

@@ -12,7 +12,7 @@ from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.records import Charge
 from headwater.units import MICROJOULES_PER_J, NANOLITRES_PER_UL
-from tests.asgi import USAGE, Seen, call, json_app, reply, request, unfolded
+from tests.asgi import USAGE, Seen, call, dictionary, json_app, reply, request, unfolded
 from tests.conftest import MakeMeter
 
 
@@ -29,7 +29,7 @@ async def test_header_body_and_ledger_carry_the_same_numbers(meter: Meter, key: 
 
     seen = await call(app, request(), key=key)
 
-    header = http_sf.parse(seen.headers["headwater-footprint"].encode(), tltype="dictionary")
+    header = dictionary(seen.headers["headwater-footprint"])
     folded = seen.json["usage"]["footprint"]
     charge = charge_of(meter, seen)
     amounts = charge.amounts
@@ -80,7 +80,7 @@ async def test_the_period_header_tells_the_account_before_this_request(meter: Me
     second = await call(app, request(), key=key)
 
     assert "headwater-period" not in first.headers
-    period = http_sf.parse(second.headers["headwater-period"].encode(), tltype="dictionary")
+    period = dictionary(second.headers["headwater-period"])
     assert period["requests"][0] == 1
     assert float(period["energy_j"][0]) == first.json["usage"]["footprint"]["energy_j"]
 
@@ -101,7 +101,7 @@ async def test_an_unknown_model_gets_a_reason_and_never_a_zero(meter: Meter, key
 
     seen = await call(app, request(model="secret-model-9"), key=key)
 
-    header = http_sf.parse(seen.headers["headwater-footprint"].encode(), tltype="dictionary")
+    header = dictionary(seen.headers["headwater-footprint"])
     assert str(header["reason"][0]) == "model-not-in-catalog"
     assert "energy_j" not in header
     charge = charge_of(meter, seen)

@@ -14,7 +14,7 @@ from starlette.types import Message
 
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
-from headwater.records import AccountRow
+from headwater.records import AccountRow, Charge
 from tests.asgi import DONE, STREAM, STREAM_WITH_USAGE, Seen, call, content, event, request, stream_app, unfolded
 from tests.conftest import MakeMeter
 
@@ -206,13 +206,18 @@ async def test_the_time_a_slow_reader_takes_is_not_charged(make_meter: MakeMeter
 
 
 async def test_progress_is_written_down_so_that_a_killed_process_owes_no_more_than_a_moment(
-    make_meter: MakeMeter, key: str
+    make_meter: MakeMeter, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 0.0
-    notes: list[Any] = []
+    notes: list[Charge] = []
     meter = make_meter(clock_s=lambda: now_s)
     provisional = meter.ledger.provisional
-    meter.ledger.provisional = lambda charge: (notes.append(charge), provisional(charge))  # type: ignore[method-assign,assignment]
+
+    def note(charge: Charge) -> None:
+        notes.append(charge)
+        provisional(charge)
+
+    monkeypatch.setattr(meter.ledger, "provisional", note)
 
     def generate(_number: int) -> None:
         nonlocal now_s
@@ -224,7 +229,10 @@ async def test_progress_is_written_down_so_that_a_killed_process_owes_no_more_th
 
     assert [note.usage.output_tokens for note in notes] == [None, 2, 3, 4, 5, 6, 7, 7]
     assert {note.outcome for note in notes} == {"partial"}
-    assert notes[-1].amounts.energy_microjoules > notes[1].amounts.energy_microjoules > 0
+    first, last = notes[1].amounts, notes[-1].amounts
+    assert first is not None
+    assert last is not None
+    assert last.energy_microjoules > first.energy_microjoules > 0
 
 
 async def test_concurrent_streams_share_the_server(make_meter: MakeMeter, key: str) -> None:

@@ -119,7 +119,7 @@ class Meter:
         footprint: Footprint | Unknown,
     ) -> Charge:
         """Make the record that goes into the ledger, ended now."""
-        known = isinstance(footprint, Footprint)
+        known = footprint if isinstance(footprint, Footprint) else None
         return Charge(
             request_id=request_id,
             user=user,
@@ -129,11 +129,11 @@ class Meter:
             model=served.model,
             site=served.site,
             deployment_hash=served.deployment_hash,
-            method=footprint.method if known else None,
+            method=None if known is None else known.method,
             usage=usage,
             observation=observation,
-            amounts=amounts(footprint) if known else None,
-            reason="" if known else footprint.reason,
+            amounts=None if known is None else amounts(known),
+            reason=footprint.reason if isinstance(footprint, Unknown) else "",
         )
 
     def enter(self, charge: Charge) -> None:

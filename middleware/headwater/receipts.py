@@ -96,8 +96,11 @@ def _moment(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def as_text(document: dict[str, Any]) -> str:
-    """A receipt for people: what was charged, on what, and the derivation line by line."""
+def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
+    """A receipt for people: what was charged, on what, and the derivation line by line.
+
+    `brief` leaves out the lines that only state a factor and its source.
+    """
     tokens = document["tokens"]
     lines = [
         f"Receipt {document['id']}",
@@ -134,13 +137,17 @@ def as_text(document: dict[str, Any]) -> str:
         "",
         "Derivation",
     ]
-    for step in document["derivation"]:
+    steps = [step for step in document["derivation"] if step["inputs"] or not brief]
+    for step in steps:
         inputs = ", ".join(f"{name}={value:.6g}" for name, value in step["inputs"].items())
         lines.append(f"  {step['name']} = {step['formula']} = {step['value']:.6g} {step['unit']}".rstrip())
         if inputs:
             lines.append(f"      with {inputs}")
-        if step["source"]:
+        if step["source"] and not brief:
             lines.append(f"      source: {step['source']}")
+    if brief:
+        given_count = len(document["derivation"]) - len(steps)
+        lines.append(f"  and {given_count} factors with their sources: headwater explain {document['id']}")
     if document["derivation_agrees"] is False:
         lines.append(
             "  THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."

