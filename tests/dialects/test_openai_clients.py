@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from typing import Any
 
 import pytest
+from openai import DefaultHttpxClient, OpenAI
 from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
@@ -48,3 +51,49 @@ def test_the_client_finds_the_footprint_in_a_whole_reply() -> None:
 
     assert found.usage is not None
     assert found.usage.model_extra == {"footprint": json.loads(FOOTPRINT)}
+
+
+# The HTTP package that the installed openai builds upon: httpx, or httpx2 from 3.0 on.
+http: Any = importlib.import_module(DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
+
+
+def client_of(body: bytes) -> OpenAI:
+    """A client whose server answers with this stream."""
+
+    def answer(request: object) -> Any:
+        return http.Response(200, headers={"content-type": "text/event-stream"}, content=body)
+
+    http_client = http.Client(transport=http.MockTransport(answer))
+    return OpenAI(api_key="none", base_url="http://upstream/v1", http_client=http_client)
+
+
+@pytest.mark.parametrize("name", ["asked", "tools", "padded", "commented"])
+def test_the_clients_own_accumulator_keeps_text_and_usage_and_shows_the_footprint(name: str) -> None:
+    seen = run([STREAMS[name]], asked=True)
+
+    with (
+        client_of(seen.sent) as client,
+        client.chat.completions.stream(
+            model="gpt-4o", messages=[{"role": "user", "content": "Hi"}], stream_options={"include_usage": True}
+        ) as stream,
+    ):
+        final = stream.get_final_completion()
+
+    assert final.usage is not None
+    assert final.usage.total_tokens == 29
+    assert (final.usage.model_extra or {})["footprint"] == json.loads(FOOTPRINT)
+    assert (final.choices[0].message.content or "") == ("" if name == "tools" else seen.text)
+
+
+@pytest.mark.parametrize("name", ["asked", "llamacpp", "tools", "padded"])
+def test_the_clients_own_accumulator_reads_a_stream_whose_usage_was_taken_out(name: str) -> None:
+    seen = run([STREAMS[name]], injected=True)
+
+    with (
+        client_of(seen.sent) as client,
+        client.chat.completions.stream(model="gpt-4o", messages=[{"role": "user", "content": "Hi"}]) as stream,
+    ):
+        final = stream.get_final_completion()
+
+    assert final.usage is None
+    assert final.choices[0].finish_reason in ("stop", "tool_calls")

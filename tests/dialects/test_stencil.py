@@ -208,6 +208,24 @@ def test_lessons_become_rare_where_they_do_not_pay(monkeypatch: pytest.MonkeyPat
     assert stencils.latest is None
 
 
+@pytest.mark.parametrize("injected", [False, True])
+def test_ordinary_chunks_are_not_decoded_one_by_one(injected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    class Counting(Shape[Chunk]):
+        def read(self, text: bytes) -> Chunk | None:
+            decoded.append(text)
+            return super().read(text)
+
+    monkeypatch.setattr("headwater.dialects.openai_stream._chunks", Counting(Chunk, StreamChoice))
+    body = b"".join(delta(f'w{i} "', usage=None, obfuscation="x" * (i % 5)) for i in range(500))
+
+    seen = run(eventwise(body), asked=not injected, injected=injected)
+
+    assert seen.events_count == 500
+    assert len(decoded) <= 3
+
+
 def test_two_choices_in_turn_are_both_known() -> None:
     body = b"".join(delta(f"w{i}", index=i % 2) for i in range(20))
 

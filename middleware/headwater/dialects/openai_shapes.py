@@ -126,10 +126,12 @@ class Shape(Generic[T]):
 
 def any_json(text: bytes) -> Any:
     """Any JSON value, also with NaN and lone surrogates, as Python servers send them; None where it is no JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    for decode in (msgspec.json.decode, json.loads):
+        try:
+            return decode(text)
+        except (ValueError, RecursionError):
+            continue
+    return None
 
 
 def is_error(body: Chunk | ReplyBody) -> bool:

@@ -1,9 +1,9 @@
 """Know an ordinary chunk by its bytes alone. The chunks of one stream differ in little but the text they carry.
 
 A `Stencil` is a real event with one hole where its text stood (and a second one for OpenAI's random `obfuscation`). Bytes
-that match outside the holes, with a string and no line end inside, are the same JSON with another
-string: no decoder is needed to know that nothing ends there. Holes are not guessed: other text is put into them, and
-must come out of the decoder in the right place.
+that match outside the holes, with the inside of a string and no line end within, are the same JSON with another string: no
+decoder is needed to know that nothing ends there. Holes are not guessed: other text is put into them, and must come out
+of the decoder in the right place.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ class OpenAIChatStream:
         """Take bytes; return those to send now, and whether the end of the stream is held."""
         fast = self._fast
         if fast is not None:
-            # The usual chunk, known by its bytes: the same steps as `Stencil.text`, without a call.
+            # The usual chunk, known by its bytes: the same steps as `Stencil.text`, without a call. The text is the whole
+            # inside of a JSON string if it has no quote (22), no backslash at its end (5C) and no line end (0A, 0D).
             head, start, tail, tail_count, parts = fast
             if data.startswith(head) and data.endswith(tail):
                 text = data[start:-tail_count]

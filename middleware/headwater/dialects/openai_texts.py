@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-_MANY: Final = 4096  # parts kept before they are joined: a part of five letters costs 56 bytes
+_MANY: Final = 0x1000  # parts kept before they are joined: a part of five letters costs 56 bytes
 
 
 class Texts:
