@@ -206,33 +206,49 @@ async def test_the_time_a_slow_reader_takes_is_not_charged(make_meter: MakeMeter
 
 
 async def test_progress_is_written_down_so_that_a_killed_process_owes_no_more_than_a_moment(
-    make_meter: MakeMeter, key: str, monkeypatch: pytest.MonkeyPatch
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now_s = 0.0
     notes: list[Charge] = []
-    meter = make_meter(clock_s=lambda: now_s)
+    noted = asyncio.Event()
     provisional = meter.ledger.provisional
 
     def note(charge: Charge) -> None:
         notes.append(charge)
+        noted.set()
         provisional(charge)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for count in (1, 3):
+            noted.clear()
+            for _ in range(count):
+                await send({"type": "http.response.body", "body": content("a"), "more_body": True})
+            await noted.wait()
+        await stream_app(STREAM_WITH_USAGE)(scope, _whole_request, _without_start(send))
 
     monkeypatch.setattr(meter.ledger, "provisional", note)
 
-    def generate(_number: int) -> None:
-        nonlocal now_s
-        now_s += 0.2
+    await call(FootprintMiddleware(app, meter=meter), request(**ASKING), key=key)
 
-    app = FootprintMiddleware(stream_app([content("a")] * 5 + STREAM_WITH_USAGE, after=generate), meter=meter)
-
-    await call(app, request(**ASKING), key=key)
-
-    assert [note.usage.output_tokens for note in notes] == [None, 2, 3, 4, 5, 6, 7, 7]
+    assert [note.usage.output_tokens for note in notes] == [None, 1, 4]
     assert {note.outcome for note in notes} == {"partial"}
-    first, last = notes[1].amounts, notes[-1].amounts
+    first, last = notes[1].amounts, notes[2].amounts
     assert first is not None
     assert last is not None
     assert last.energy_microjoules > first.energy_microjoules > 0
+
+
+async def _whole_request() -> Any:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _without_start(send: Any) -> Any:
+    async def rest(message: Message) -> None:
+        if message["type"] != "http.response.start":
+            await send(message)
+
+    return rest
 
 
 async def test_concurrent_streams_share_the_server(make_meter: MakeMeter, key: str) -> None:

@@ -6,6 +6,7 @@ its footprint; a stream is never held but for the event that ends it. Whatever f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Literal
 
@@ -19,7 +20,7 @@ from headwater.records import NO_USAGE, Outcome, Unknown, Usage
 from headwater.settlement import NOTHING_GENERATED, Settlement
 
 _Mode = Literal["start", "json", "stream", "watch", "pass"]
-# A provisional record a tenth of a second bounds what a SIGKILL can take from a stream's count, at 0.01 % of a core.
+# A provisional record a tenth of a second bounds what a SIGKILL can take from a stream's count, at 0.02 % of a core.
 _PROVISIONAL_EVERY_S: Final = 0.1
 _REFUSED: Final = frozenset({401, 403, 407})
 _ERRORS_FROM: Final = 400
@@ -30,27 +31,10 @@ class Exchange:
     """One request and its reply, seen from between server and app."""
 
     __slots__ = (
-        "_body_parts",
-        "_client_gone",
-        "_clock_s",
-        "_dialect",
-        "_disclose",
-        "_feed",
-        "_foldable",
-        "_held",
-        "_held_bytes",
-        "_meter",
-        "_mode",
-        "_note_at_s",
-        "_reader",
-        "_receive",
-        "_reply_parts",
-        "_request_bytes",
-        "_send",
-        "_settlement",
-        "_start",
-        "usage_injected",
-    )
+        "_body_parts", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
+        "_has_begun", "_held", "_held_bytes", "_meter", "_mode", "_noted_count", "_reader", "_receive",
+        "_reply_parts", "_request_bytes", "_send", "_settlement", "_start", "_timer", "usage_injected",
+    )  # fmt: skip
 
     def __init__(self, meter: Meter, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         self._meter = meter
@@ -72,7 +56,9 @@ class Exchange:
         self._reader: StreamReader | None = None
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
-        self._note_at_s = 0.0
+        self._has_begun = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._noted_count = 0
         self._clock_s = meter.clock_s
         self._client_gone = False
 
@@ -86,6 +72,8 @@ class Exchange:
         else:
             await self._send_held()
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             self._end()
 
     # -- the request ------------------------------------------------------------------------------------------------
@@ -131,7 +119,7 @@ class Exchange:
                 self._mode = "pass"
                 out, is_held = body, False
             now_s = self._clock_s()
-            if out is not body or is_held or now_s > self._note_at_s or not message.get("more_body", False):
+            if out is not body or is_held or not self._has_begun or not message.get("more_body", False):
                 message = await self._take_chunk(message, out, now_s, is_held=is_held)
             if message:
                 await self._send(message)
@@ -293,8 +281,10 @@ class Exchange:
         settlement, reader = self._settlement, self._reader
         assert reader is not None  # noqa: S101 - set when the mode became `stream`
         more = message.get("more_body", False)
-        settlement.saw_first_byte(now_s)
-        self._note_at_s = now_s + _PROVISIONAL_EVERY_S
+        if not self._has_begun:
+            self._has_begun = True
+            settlement.saw_first_byte(now_s)
+            self._note_progress()
         try:
             if is_held:
                 out += await self._end_stream(reader)
@@ -302,20 +292,27 @@ class Exchange:
                 out += reader.close()
         except Exception as error:  # metering must not break the app's reply
             self._meter.failed(error)
-        if settlement.is_open:
-            await self._account(reader, now_s, more=more)
+        if settlement.is_open and not more:
+            try:
+                await self._settle_stream(reader, self._outcome(reader))
+            except Exception as error:  # metering must not break the app's reply
+                self._meter.failed(error)
         return {**message, "body": out} if out or not more else {}
 
-    async def _account(self, reader: StreamReader, now_s: float, *, more: bool) -> None:
-        """Write down how far the stream has come, before the client sees it."""
-        try:
-            if more:
-                so_far = Usage(input_tokens=None, output_tokens=reader.events_count, source="estimated")
-                self._settlement.note_progress(reader.usage or so_far, reader.busy_s, now_s)
-            else:
-                await self._settle_stream(reader, self._outcome(reader))
-        except Exception as error:  # metering must not break the app's reply
-            self._meter.failed(error)
+    def _note_progress(self) -> None:
+        """Write down how far the stream has come, in case this process dies; and again when some time has passed."""
+        settlement, reader = self._settlement, self._reader
+        if reader is None or not settlement.is_open:
+            return
+        self._timer = asyncio.get_running_loop().call_later(_PROVISIONAL_EVERY_S, self._note_progress)
+        count = reader.events_count
+        if count != self._noted_count:
+            self._noted_count = count
+            try:
+                so_far = Usage(input_tokens=None, output_tokens=count, source="estimated")
+                settlement.note_progress(reader.usage or so_far, reader.busy_s, self._clock_s())
+            except Exception as error:  # metering must not break the app's reply
+                self._meter.failed(error)
 
     async def _end_stream(self, reader: StreamReader) -> bytes:
         """The reader holds the event that ends the stream: charge, and fold the footprint into it."""
