@@ -51,6 +51,7 @@ class TokenCounter:
     def load(self) -> None:
         """Load the vocabularies that are there; about a second. Never raises: without them counts are estimated."""
         vocab = self._vocab if self._vocab is not None else Vocabulary.of_environment()
+        loaded: dict[str, tiktoken.Encoding] = {}
         for name in SHA256:
             try:
                 encoding = _load(name, vocab)
@@ -58,7 +59,8 @@ class TokenCounter:
                 _log.warning("the vocabulary %s cannot be loaded: %s", name, error)
                 continue
             if encoding is not None:
-                self._encodings[name] = encoding
+                loaded[name] = encoding
+        self._encodings = loaded  # at once: another thread may be counting
         if not self.ready:
             _log.info("no vocabulary is installed: tokens are estimated where the upstream gives none")
 

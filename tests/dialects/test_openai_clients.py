@@ -53,7 +53,7 @@ def test_the_client_finds_the_footprint_in_a_whole_reply() -> None:
     assert found.usage.model_extra == {"footprint": json.loads(FOOTPRINT)}
 
 
-# The HTTP package that the installed openai builds upon: httpx, or httpx2 from 3.0 on.
+# The HTTP package that the installed openai builds upon: httpx or httpx2.
 http: Any = importlib.import_module(DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])
 
 

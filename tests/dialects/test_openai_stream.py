@@ -152,6 +152,12 @@ def test_a_null_usage_said_out_of_habit_still_leaves_a_place_for_the_footprint()
     assert places_of_footprint(run(eventwise(body)).sent) == [(-1, "top")]
 
 
+def test_an_event_without_choices_and_with_an_empty_usage_ends_nothing() -> None:
+    body = event(choices=[], usage={}) + streams.ASKED
+
+    assert places_of_footprint(run(eventwise(body), asked=True).sent) == [(-1, "usage")]
+
+
 def test_a_finish_event_that_waits_goes_on_unchanged_when_more_choices_follow() -> None:
     finish = delta(finish="stop", usage={"prompt_tokens": 1, "completion_tokens": 1})
     body = finish + delta("more") + delta(finish="stop") + DONE

@@ -256,7 +256,7 @@ class OpenAIChatStream:
             return _Kind.ORDINARY
         self._read_usage(chunk)
         if not chunk.choices:
-            return _Kind.USAGE if isinstance(chunk.usage, dict) else _Kind.ORDINARY
+            return _Kind.USAGE if chunk.usage and isinstance(chunk.usage, dict) else _Kind.ORDINARY
         return self._read_choices(chunk.choices, chunk, event.raw)
 
     def _read_usage(self, chunk: Chunk) -> None:
