@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,3 +38,23 @@ def test_anything_else_is_not_an_id() -> None:
         "x" * 26,
     ):
         assert not ulid.is_valid(text)
+
+
+def test_a_child_process_draws_random_bytes_of_its_own() -> None:
+    ulid.new(1)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:  # pragma: no cover - the child; coverage does not see it
+        os.write(writing, ulid.new(1).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    childs = os.read(reading, 26).decode()
+    os.close(reading)
+    os.close(writing)
+
+    assert ulid.is_valid(childs)
+    assert childs != ulid.new(1)
+
+
+def test_ids_do_not_repeat_over_several_pools() -> None:
+    assert len({ulid.new(1) for _ in range(2_000)}) == 2_000

@@ -10,15 +10,48 @@ from typing import Final
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 # Two digits at a time: 13 look-ups an id instead of 26.
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
-_SHIFTS: Final = tuple(range(120, -1, -10))
 _VALID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII)
+_RANDOM_BYTES: Final = 10
+_POOL_BYTES: Final = 400 * _RANDOM_BYTES
 
 
-def new(time_ms: int, random: Callable[[int], bytes] = os.urandom) -> str:
+class _Pool:
+    """The system's random bytes, some hundred ids' worth at a time.
+
+    A system call gives up the interpreter's lock, and another thread may keep it for milliseconds; one call in 400 does
+    not matter. A child process starts with an empty pool, so that no two processes share bytes.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._used_count = 0
+        os.register_at_fork(after_in_child=self.clear)
+
+    def clear(self) -> None:
+        self._bytes = b""
+        self._used_count = 0
+
+    def take(self, count: int) -> bytes:
+        start, end = self._used_count, self._used_count + count
+        if end > len(self._bytes):
+            self._bytes = os.urandom(_POOL_BYTES)
+            start, end = 0, count
+        self._used_count = end
+        return self._bytes[start:end]
+
+
+_pool: Final = _Pool()
+
+
+def new(time_ms: int, random: Callable[[int], bytes] = _pool.take) -> str:
     """A new id for a moment in milliseconds since the epoch."""
-    value = (time_ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(random(10), "big")
-    pairs = _PAIRS
-    return "".join([pairs[value >> shift & 1023] for shift in _SHIFTS])
+    v = (time_ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(random(_RANDOM_BYTES), "big")
+    p = _PAIRS
+    return (
+        f"{p[v >> 120]}{p[v >> 110 & 1023]}{p[v >> 100 & 1023]}{p[v >> 90 & 1023]}{p[v >> 80 & 1023]}"
+        f"{p[v >> 70 & 1023]}{p[v >> 60 & 1023]}{p[v >> 50 & 1023]}{p[v >> 40 & 1023]}{p[v >> 30 & 1023]}"
+        f"{p[v >> 20 & 1023]}{p[v >> 10 & 1023]}{p[v & 1023]}"
+    )
 
 
 def is_valid(text: str) -> bool:
