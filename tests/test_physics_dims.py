@@ -115,6 +115,7 @@ GIVEN: dict[str, Dim | float] = {
     "busy_weight_ratio": 0.43,
     "flop_weight_ratio": 0.94,
     "memory_ratio": 0.83,
+    "tokens_per_read_count": 8.0,
     "cache_ratio": 0.6,
     "compute_ratio": 0.28,
     "prefill_ratio": 0.8,

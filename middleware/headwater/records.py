@@ -133,6 +133,8 @@ class EngineSpec:
     step_s: Factor
     step_per_sequence_s: Factor
     prefill_s: Factor
+    tokens_per_read_count: Factor
+    """Most output tokens that one sequence gets from one reading of the weights: more than 1 with speculative decoding."""
     band: Mapping[str, tuple[float, float]]
     """Method -> (low, high) multipliers of the central energy: a 90 % band of true over predicted."""
     band_source: str

@@ -76,6 +76,7 @@ def engine_derivation(deployment: Deployment) -> Derivation:
     at.take("busy_weight_ratio", hardware.power_busy_ratio)
     at.take("flop_weight_ratio", hardware.power_flop_ratio)
     at.take("memory_ratio", engine.memory_efficiency_ratio)
+    at.take("tokens_per_read_count", engine.tokens_per_read_count)
     at.take("cache_ratio", engine.cache_efficiency_ratio or engine.memory_efficiency_ratio)
     at.take("compute_ratio", engine.compute_efficiency_ratio)
     at.take("prefill_ratio", engine.prefill_efficiency_ratio)

@@ -52,6 +52,7 @@ class Profile:
         self._peak_flop_per_s = known["peak_flop_per_s"]
         self._prefill_ratio = known["prefill_ratio"]
         self._weights_read_s = known["weights_read_s"]
+        self._fastest_s_per_token = known["fastest_s_per_token"]
         self._cache_read_s_per_token = known["cache_read_s_per_token"]
         self._token_compute_s = known["token_compute_s"]
         self._latency_s = known["latency_s"]
@@ -86,7 +87,7 @@ class Profile:
                 derivation.take("it_j", self._flat)
             return self._footprint(self._flat.value, "flat", self._flat_spread, derivation)
         tokens = known_tokens(usage)
-        elapsed_s = positive(observation.busy_s) or positive(observation.elapsed_s)
+        elapsed_s = self._believable_s(tokens, observation)
         seen_count = positive(observation.concurrency_count)
         method: Method = "observed" if elapsed_s else "loaded" if seen_count else "assumed"
         sure = bool(seen_count or self.deployment.concurrency_count)
@@ -102,6 +103,13 @@ class Profile:
             it_j = worked
         derivation = self._derivation(tokens, observation, method, concurrency_count, sure=sure) if steps else None
         return self._footprint(it_j, method, self._spreads[method, tokens is not None, sure], derivation)
+
+    def _believable_s(self, tokens: Tokens | None, observation: Observation) -> float | None:
+        """The time that was seen, unless the hardware cannot have been so fast: a reply from a cache, say."""
+        seen_s = positive(observation.busy_s) or positive(observation.elapsed_s)
+        if seen_s is not None and tokens is not None and seen_s < tokens[2] * self._fastest_s_per_token:
+            return None
+        return seen_s
 
     def _worked_it_j(self, tokens: Tokens, elapsed_s: float | None, concurrency_count: float) -> float | None:
         """IT energy of a request whose tokens are known; its time is computed where it was not seen."""
@@ -222,7 +230,13 @@ class Profile:
         why = "measured" if seen else "configured for the deployment" if sure else f"not known: {UNSURE[method]}"
         at.given("concurrency_count", concurrency_count, "requests", why)
         busy_s, elapsed_s = positive(observation.busy_s), positive(observation.elapsed_s)
-        if busy_s:
+        seen_s = busy_s or elapsed_s
+        if seen_s and method != "observed":
+            why = (
+                "observed, but shorter than fastest_s_per_token allows: not this model's time, so the time is computed"
+            )
+            at.given("disbelieved_s", seen_s, "s", why)
+        elif busy_s:
             at.given("elapsed_s", busy_s, "s", "the upstream's own account of its prefill and decode time")
         elif elapsed_s:
             at.given("elapsed_s", elapsed_s, "s", "observed, from admission to the last token")

@@ -33,6 +33,7 @@ ENGINE_RULES: Final = (
         "params_count * bytes_per_weight / (accelerators_count * bw_bytes_per_s * memory_ratio)",
         "s",
     ),
+    _rule(throughput.fastest_s_per_token, "weights_read_s * memory_ratio / tokens_per_read_count", "s"),
     _rule(throughput.copies_ratio, "max(accelerators_count / kv_heads_count, 1)", "ratio"),
     _rule(
         throughput.cache_bytes_per_token,

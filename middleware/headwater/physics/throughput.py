@@ -28,6 +28,12 @@ def weights_read_s(
     return params_count * bytes_per_weight / (accelerators_count * bw_bytes_per_s * memory_ratio)
 
 
+def fastest_s_per_token(*, weights_read_s: float, memory_ratio: float, tokens_per_read_count: float) -> float:
+    """Seconds below which no output token of a sequence can come: the weights read at full bandwidth, and every draft
+    of speculative decoding accepted. A reply that was faster did not come from this model."""
+    return weights_read_s * memory_ratio / tokens_per_read_count
+
+
 def copies_ratio(*, accelerators_count: float, kv_heads_count: float) -> float:
     """Copies of the cache that are kept: a head cannot be split, so more accelerators than heads hold it repeatedly."""
     return max(accelerators_count / kv_heads_count, 1)
