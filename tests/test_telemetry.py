@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -38,7 +39,7 @@ async def test_the_sdk_collects_what_was_charged_without_users_or_made_up_models
     assert {(point.attributes["model"], point.value) for point in points} == {("llama-3.1-70b", 1), ("other", 1)}
     unit, points = collected["headwater.energy"]
     assert (unit, len(points)) == ("J", 1)
-    assert abs(points[0].value - known.json["usage"]["footprint"]["energy_j"]) < 0.001
+    assert points[0].value == pytest.approx(known.json["usage"]["footprint"]["energy_j"], rel=5e-4)
     unit, points = collected["headwater.water"]
     assert unit == "L"
     assert {point.attributes["headwater.water.kind"] for point in points} == {"onsite", "offsite"}
