@@ -12,11 +12,22 @@ end
 -- First write: where the server refuses writes (OOM, MISCONF, READONLY), it refuses here, before anything is counted.
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 
+-- Any refusal from here on (a foreign value under our key) is counted and stepped over: an error would leave half a batch.
+local refused = 0
+local function try(...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    refused = refused + 1
+  end
+end
+
+-- An int64 that is full goes on in the next field.
 local function add(key, field, amount)
   local reply = redis.pcall('HINCRBY', key, field, amount)
   while type(reply) == 'table' do
     if not string.find(reply.err, 'overflow', 1, true) then
-      error(reply.err)
+      refused = refused + 1
+      return
     end
     field = field .. '+'
     reply = redis.pcall('HINCRBY', key, field, amount)
@@ -29,22 +40,23 @@ for k, sum in ipairs(sums) do
   for i = 2, #sum, 2 do
     add(key, sum[i], sum[i + 1])
   end
-  redis.call('EXPIRE', key, sum[1])
+  try('EXPIRE', key, sum[1])
 end
 
 local users = cjson.decode(ARGV[5])
 for i = 1, #users, 2 do
-  redis.call('ZADD', KEYS[3], 'GT', users[i], users[i + 1])
+  try('ZADD', KEYS[3], 'GT', users[i], users[i + 1])
 end
 
 for i = 11, #ARGV do
-  redis.call('XADD', KEYS[2], 'MINID', '~', ARGV[7], '*', ARGV[9], ARGV[i])
-  redis.call('SET', KEYS[3 + #sums + i - 10], ARGV[i], 'EX', ARGV[8])
+  try('XADD', KEYS[2], 'MINID', '~', ARGV[7], '*', ARGV[9], ARGV[i])
+  try('SET', KEYS[3 + #sums + i - 10], ARGV[i], 'EX', ARGV[8])
 end
 
 local fields = cjson.decode(ARGV[10])
 local totals = {}
 for k = 1, tonumber(ARGV[6]) do
-  totals[k] = redis.call('HMGET', KEYS[3 + k], unpack(fields))
+  local row = redis.pcall('HMGET', KEYS[3 + k], unpack(fields))
+  totals[k] = row.err and {} or row
 end
-return {1, ARGV[3], totals}
+return {1, ARGV[3], totals, refused}

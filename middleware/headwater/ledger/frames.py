@@ -7,7 +7,6 @@ flipped bit or a torn write costs the record it hit and no other.
 from __future__ import annotations
 
 import zlib
-from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -18,18 +17,18 @@ _SEALED: Final = Struct("<IBQ")  # what the checksum covers besides the payload
 HEAD_BYTES: Final = _HEAD.size
 
 
-class Kind(IntEnum):
+class Kind:
     """What a record says."""
 
-    HEAD = 0
+    HEAD: Final = 0
     """First record of a segment: sequence before it, and the fingerprint of the identity key."""
-    PROVISIONAL = 1
+    PROVISIONAL: Final = 1
     """If the process dies now, charge this; a later one for the same request replaces it."""
-    FINAL = 2
+    FINAL: Final = 2
     """A charge, with its sequence."""
-    FORGET = 3
+    FORGET: Final = 3
     """This request id is not to be charged."""
-    DOCUMENT = 4
+    DOCUMENT: Final = 4
     """A deployment document, before the charges that refer to it."""
 
 

@@ -48,6 +48,7 @@ _optional = attrgetter(*(f"usage.{name}" for name in _COUNTS), *(f"observation.{
 _amounts = attrgetter(*_AMOUNTS)
 
 _OPTIONAL_BITS: Final = tuple(1 << bit for bit in range(8))
+_ALL_UNKNOWN: Final = (None,) * len(_OPTIONAL_BITS)
 _HAS_AMOUNTS: Final = 1 << 8
 _ULID_ID: Final = 1 << 9
 _HEX_USER: Final = 1 << 10
@@ -66,22 +67,17 @@ def pack(charge: Charge) -> bytes:
     Raises:
         LedgerError: a number does not fit into 64 bits, or a string into 255 bytes.
     """
-    presence = 0
-    values: list[float | bytes] = []
-    for bit, value in zip(_OPTIONAL_BITS, _optional(charge), strict=True):
-        if value is not None:
-            presence |= bit
-            values.append(value)
+    presence, values = _present(_optional(charge))
     if charge.amounts is not None:
         presence |= _HAS_AMOUNTS
         values += _amounts(charge.amounts)
-    texts = [charge.model.encode(), charge.site.encode(), charge.deployment_hash.encode(), charge.reason.encode()]
+    own_texts: tuple[str, ...] = ()
     ulid = _ulid_bytes(charge.request_id)
     if ulid is not None:
         presence |= _ULID_ID
         values.append(ulid)
     else:
-        texts.append(charge.request_id.encode())
+        own_texts = (charge.request_id,)
     pseudonym = _pseudonym_bytes(charge.user)
     if pseudonym is not None:
         presence |= _HEX_USER
@@ -89,13 +85,32 @@ def pack(charge: Charge) -> bytes:
     elif charge.user == ANONYMOUS:
         presence |= _ANONYMOUS_USER
     else:
-        texts.append(charge.user.encode())
+        own_texts += (charge.user,)
     codes = _OUTCOME_CODE[charge.outcome], _METHOD_CODE[charge.method], _SOURCE_CODE[charge.usage.source]
     try:
         head = _layout(presence).pack(VERSION, presence, *codes, charge.started_ms, charge.ended_ms, *values)
-        return b"".join((head, bytes(map(len, texts)), *texts))
+        return head + _text_bytes(charge.model, charge.site, charge.deployment_hash, charge.reason, *own_texts)
     except (struct.error, ValueError) as error:
         raise LedgerError(f"charge {charge.request_id} cannot be stored: {error}") from error
+
+
+def _present(optional: tuple[float | None, ...]) -> tuple[int, list[float | bytes]]:
+    if optional == _ALL_UNKNOWN:  # every provisional charge
+        return 0, []
+    presence = 0
+    values: list[float | bytes] = []
+    for bit, value in zip(_OPTIONAL_BITS, optional, strict=True):
+        if value is not None:
+            presence |= bit
+            values.append(value)
+    return presence, values
+
+
+# A deployment's names come again with every charge; texts of a request's own are rare.
+@lru_cache(maxsize=1024)
+def _text_bytes(*texts: str) -> bytes:
+    encoded = [text.encode() for text in texts]
+    return b"".join((bytes(map(len, encoded)), *encoded))
 
 
 def unpack(data: bytes) -> Charge:

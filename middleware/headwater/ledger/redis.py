@@ -28,6 +28,7 @@ SHIP_TIMEOUT_S: Final = 0.25
 READ_TIMEOUT_S: Final = 5.0
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
 _CHUNK: Final = 500
+_LARGEST_INCREMENT: Final = 2**63 - 1
 
 ClientFactory = Callable[[str, float], "redis.Redis"]
 """From a URL and a socket timeout in seconds, a client that does not retry."""
@@ -195,10 +196,17 @@ class Store:
             *(packed for _, packed in batch.charges),
         ]
         with _refusals():
-            done, last, *rest = self._script(keys=keys, args=arguments)
+            done, last, *answer = self._script(keys=keys, args=arguments)
         if not done:
             raise Behind(int(last))
-        return {month: [int(amount or 0) for amount in row] for month, row in zip(months, rest[0], strict=True)}
+        totals, refused_count = answer
+        if refused_count:
+            log.error(
+                "%d sums of journal %s were refused: something else writes to the ledger's keys",
+                refused_count,
+                batch.journal_id,
+            )
+        return {month: [int(amount or 0) for amount in row] for month, row in zip(months, totals, strict=True) if row}
 
     def period_totals(self, users: Iterable[str], month: str) -> dict[str, list[int]]:
         """The totals of users' months, in the order of PERIOD_TOTAL_FIELDS."""
@@ -324,8 +332,13 @@ def _add(sums: Sums, key: str, ttl_s: int, amounts: list[tuple[str, int]]) -> No
 
 def _flat(fields: Mapping[str, int]) -> Iterator[str]:
     for field, amount in fields.items():
+        rest = amount
+        while rest > _LARGEST_INCREMENT:  # a batch's own sum may exceed what one HINCRBY can take
+            yield field
+            yield str(_LARGEST_INCREMENT)
+            rest -= _LARGEST_INCREMENT
         yield field
-        yield str(amount)
+        yield str(rest)
 
 
 def _fields(row: Mapping[bytes, bytes]) -> dict[str, int]:

@@ -1,0 +1,53 @@
+"""Charges for hypothesis: all combinations of what may be known and unknown."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from hypothesis import strategies as st
+
+from headwater import ulid
+from headwater.records import Amounts, Charge, CountSource, Method, Observation, Outcome, Usage
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+COUNTS = st.none() | st.integers(0, 2**40)
+SECONDS = st.none() | st.floats(0, 1e6)
+NAMES = st.sampled_from(["", "other", "llama-3.1-70b", "azure-westus3"])
+USERS = st.sampled_from(["anonymous", "ad" * 16, "b0" * 16, "c1" * 16])
+
+
+def amounts_of(values: st.SearchStrategy[int]) -> st.SearchStrategy[Amounts]:
+    """All eleven amounts drawn from one strategy."""
+    return st.builds(Amounts, **dict.fromkeys(Amounts.__dataclass_fields__, values))
+
+
+def charges(
+    *, amounts: st.SearchStrategy[int] = INT64, times_ms: st.SearchStrategy[int] | None = None
+) -> st.SearchStrategy[Charge]:
+    """Any charge."""
+    times = st.integers(0, 2**45) if times_ms is None else times_ms
+    return st.builds(
+        Charge,
+        request_id=st.binary(min_size=10, max_size=10).map(lambda seed: ulid.new(1_795_435_200_000, lambda _: seed)),
+        user=USERS,
+        started_ms=times,
+        ended_ms=times,
+        outcome=st.sampled_from(get_args(Outcome)),
+        model=NAMES,
+        site=NAMES,
+        deployment_hash=st.sampled_from(["", "5f0c"]),
+        method=st.none() | st.sampled_from(get_args(Method)),
+        usage=st.builds(
+            Usage,
+            input_tokens=COUNTS,
+            output_tokens=COUNTS,
+            cached_tokens=COUNTS,
+            reasoning_tokens=COUNTS,
+            source=st.sampled_from(get_args(CountSource)),
+        ),
+        observation=st.builds(
+            Observation, elapsed_s=SECONDS, busy_s=SECONDS, ttft_s=SECONDS, concurrency_count=SECONDS
+        ),
+        amounts=st.none() | amounts_of(amounts),
+        reason=st.sampled_from(["", "model-not-in-catalog"]),
+    )

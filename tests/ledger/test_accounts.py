@@ -1,0 +1,181 @@
+"""Accounts add up: in any order, over any split, beyond what a double or an int64 can hold."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headwater.ledger import schema
+from headwater.ledger.packing import pack
+from headwater.ledger.reader import Reader
+from headwater.ledger.redis import Batch, Behind, Store
+from headwater.records import AccountRow, Amounts, Charge
+from tests.ledger.strategies import charges
+from tests.ledger.support import ADA, BOB, DAY, KEY, MONTH, NOV_23_MS, Server, amounts, charge, opened, ship, write
+
+SUMS = [name for name in AccountRow.__dataclass_fields__ if name not in {"user", "label", "period"}]
+TIMES = st.integers(NOV_23_MS, NOV_23_MS + 9 * 86_400_000)  # over the end of a month
+UNIQUE_CHARGES = st.lists(
+    charges(amounts=st.integers(0, 2**58), times_ms=TIMES), max_size=30, unique_by=lambda each: each.request_id
+)
+
+
+def sums(rows: list[AccountRow]) -> Counter[str]:
+    """Field-wise sum of rows."""
+    total: Counter[str] = Counter()
+    for row in rows:
+        total.update({name: getattr(row, name) for name in SUMS})
+    return total
+
+
+def expected(some: list[Charge]) -> Counter[str]:
+    """The sum that plain Python integers give."""
+    total: Counter[str] = Counter(dict.fromkeys(SUMS, 0))
+    for each in some:
+        total.update({schema.FIELDS[code]: amount for code, amount in schema.increments(each)})
+    return total
+
+
+def account(server: Server, some: list[Charge]) -> Reader:
+    """A fresh store that was given charges in this order."""
+    server.command("FLUSHALL")
+    store = Store(server.url)
+    store.check(KEY)
+    with tempfile.TemporaryDirectory() as folder:
+        journal = write(Path(folder), some)
+        ship(journal, store)
+        journal.close(remove=True)
+    return Reader(store)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some=UNIQUE_CHARGES, data=st.data())
+def test_any_order_of_charges_gives_the_same_accounts(server: Server, some: list[Charge], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(some))
+
+    with account(server, some) as reader:
+        first = reader.month_rows("2026-11"), reader.day_rows(DAY), reader.totals("2026-12")
+    with account(server, shuffled) as reader:
+        assert (reader.month_rows("2026-11"), reader.day_rows(DAY), reader.totals("2026-12")) == first
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(some=UNIQUE_CHARGES)
+def test_parts_add_up_to_the_whole(server: Server, some: list[Charge]) -> None:
+    with account(server, some) as reader:
+        for month in ("2026-11", "2026-12"):
+            of_month = [each for each in some if schema.periods(each.ended_ms)[1] == month]
+            rows = reader.month_rows(month)
+            assert sums(rows) == expected(of_month)
+            assert sums([reader.totals(month)]) == expected(of_month)
+            for row in rows:
+                assert sums(list(reader.breakdown(row.user, month).values())) == sums([row])
+        assert sorted(reader.ledger_entries(), key=str) == sorted(some, key=str)
+        assert [reader.receipt(each.request_id, each.user) for each in some] == some
+
+
+def test_integers_beyond_2_to_the_53_add_exactly(server: Server) -> None:
+    big = 2**53 + 1
+    some = [charge(n, amounts=Amounts(**dict.fromkeys(Amounts.__dataclass_fields__, big))) for n in range(3)]
+
+    with account(server, some) as reader:
+        assert reader.user_row(ADA, MONTH).energy_microjoules == 3 * big
+        assert reader.totals(DAY).carbon_micrograms == 3 * big
+
+
+def test_a_sum_beyond_int64_goes_on_in_a_second_field(server: Server, tmp_path: Path) -> None:
+    big = 2**62
+    some = [charge(n, amounts=amounts(big)) for n in range(5)]
+
+    with account(server, some) as reader:
+        assert reader.totals(MONTH).it_microjoules == 5 * big
+        assert sums(reader.month_rows(MONTH)) == expected(some)
+        assert sums(list(reader.breakdown(ADA, MONTH).values())) == expected(some)
+
+
+def test_rows_come_with_most_energy_first_and_with_labels(server: Server, store: Store, tmp_path: Path) -> None:
+    store.set_labels({BOB: "bob"})
+    ship(write(tmp_path, [charge(1), charge(2, user=BOB), opened(3, user="anonymous")]), store)
+
+    rows = Reader(store).month_rows(MONTH)
+
+    assert [(row.user, row.label) for row in rows] == [(BOB, "bob"), (ADA, None), ("anonymous", None)]
+    assert rows[2].unknown_count == rows[2].incomplete_count == rows[2].not_upstream_count == 1
+    assert rows[0].water_nanolitres == 2004 + 2005
+
+
+def test_a_receipt_is_only_for_its_user_and_for_the_operator(store: Store, tmp_path: Path) -> None:
+    mine = charge(1)
+    ship(write(tmp_path, [mine]), store)
+    reader = Reader(store)
+
+    assert reader.receipt(mine.request_id) == mine
+    assert reader.receipt(mine.request_id, ADA) == mine
+    assert reader.receipt(mine.request_id, BOB) is None
+    assert reader.receipt("unknown") is None
+
+
+def test_a_period_without_charges_is_all_zero(store: Store) -> None:
+    reader = Reader(store)
+
+    assert reader.month_rows("2020-02") == []
+    assert reader.user_row(ADA, "2020-02") == AccountRow(user=ADA, label=None, period="2020-02")
+    assert reader.document("nothing") is None
+
+
+def test_many_users_and_many_entries_are_all_read(store: Store, tmp_path: Path) -> None:
+    some = [charge(n, user=f"{n:032x}") for n in range(1_100)]
+
+    ship(write(tmp_path, some), store)
+
+    reader = Reader(store)
+    assert len(reader.month_rows(MONTH)) == 1_100
+    assert list(reader.ledger_entries()) == some
+
+
+def test_every_key_has_its_lifetime_and_no_other_key_is_made(server: Server, store: Store, tmp_path: Path) -> None:
+    mine = charge(1)
+    ship(write(tmp_path, [mine]), store)
+
+    lifetimes = {key: int(server.command("TTL", key)) for key in server.command("KEYS", "*")}
+
+    assert lifetimes.pop("hw1:meta") == -1
+    assert lifetimes.pop("hw1:{s00}:j") == lifetimes.pop("hw1:{s00}:led") == lifetimes.pop("hw1:{s00}:users") == -1
+    assert 0 < lifetimes.pop(f"hw1:{{s00}}:q:{mine.request_id}") <= schema.RECEIPT_TTL_S
+    days = {f"hw1:{{s00}}:u:{ADA}:d:20261123", "hw1:{s00}:t:d:20261123"}
+    months = {f"hw1:{{s00}}:u:{ADA}:m:202611", f"hw1:{{s00}}:u:{ADA}:b:202611", "hw1:{s00}:t:m:202611"}
+    assert set(lifetimes) == days | months
+    assert all(schema.DAY_TTL_S - 60 < lifetimes[key] <= schema.DAY_TTL_S for key in days)
+    assert all(schema.MONTH_TTL_S - 60 < lifetimes[key] <= schema.MONTH_TTL_S for key in months)
+
+
+def test_a_batch_that_does_not_follow_changes_nothing(server: Server, store: Store) -> None:
+    mine = charge(1)
+    batch = Batch(journal_id="j", shard=0, previous=3, last=4, charges=[(mine, pack(mine))])
+
+    with pytest.raises(Behind) as caught:
+        store.apply(batch)
+
+    assert caught.value.stored == 0
+    assert server.command("KEYS", "*") == ["hw1:meta"]
+
+
+def test_four_shards_keep_users_apart_and_add_up(server: Server, tmp_path: Path) -> None:
+    server.command("HSET", "hw1:meta", "shards", "4")
+    store = Store(server.url)
+    store.check(KEY)
+    some = [charge(n, user=f"{n:032x}") for n in range(250)]
+
+    journal = write(tmp_path, some)
+    ship(journal, store)
+    ship(journal, store)
+
+    reader = Reader(store)
+    assert len(server.command("KEYS", "*:led")) == 4
+    assert sums([reader.totals(MONTH)]) == sums(reader.month_rows(MONTH)) == expected(some)
+    assert reader.receipt(some[7].request_id) == reader.receipt(some[7].request_id, some[7].user) == some[7]
