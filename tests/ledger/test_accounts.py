@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.ledger import schema
+from headwater.ledger.batch import Batch
 from headwater.ledger.packing import pack
 from headwater.ledger.reader import Reader
-from headwater.ledger.redis import Batch, Behind, Store
+from headwater.ledger.redis import Behind, Store
 from headwater.records import AccountRow, Amounts, Charge
 from tests.ledger.strategies import charges
 from tests.ledger.support import ADA, BOB, DAY, KEY, MONTH, NOV_23_MS, Server, amounts, charge, opened, ship, write

@@ -68,6 +68,7 @@ class Embedded:
         self._start_s = start_s
         self._monotonic = monotonic
         self._share = -1
+        self._keeper: subprocess.Popen[bytes] | None = None
         self._mutex = threading.Lock()
 
     @property
@@ -100,6 +101,9 @@ class Embedded:
             if self._share >= 0:
                 os.close(self._share)
                 self._share = -1
+            if self._keeper is not None and self._keeper.poll() is None:
+                self._keeper.returncode = 0  # it outlives this process on purpose: no warning that it still runs
+            self._keeper = None
 
     def _make_folders(self) -> None:
         try:
@@ -117,29 +121,30 @@ class Embedded:
 
     def _start(self, by_s: float) -> None:
         binary = find_binary()
-        program = self._spawn(binary) if self._keeper_is_gone() else None
         while not keeper.answers(self._address):
             if self._monotonic() > by_s:
                 log_file = self._data_dir / "store" / "server.log"
                 raise StartingError(
                     f"the embedded server does not answer after {self._start_s:g} s; see {log_file}, or {_REMEDY}"
                 )
-            if program is None or program.poll() is not None:
-                program = self._spawn(binary) if self._keeper_is_gone() else None
+            if self._keeper_is_gone():
+                self._spawn(binary)
             threading.Event().wait(_POLL_S)
 
     def _keeper_is_gone(self) -> bool:
+        if self._keeper is not None and self._keeper.poll() is None:
+            return False  # on its way to the lock, or holding it
         lock = keeper.try_lock(self._data_dir / "keeper.lock")
         if lock is None:
             return False
         os.close(lock)
         return True
 
-    def _spawn(self, binary: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, binary: str) -> None:
         # By path and with -P: the program needs nothing of the package, and so none of its imports.
         command = [sys.executable, "-P", keeper.__file__, str(self._data_dir), binary, str(self._address)]
         with (self._data_dir / "store" / "keeper.log").open("ab") as log_file:
-            return subprocess.Popen(  # noqa: S603  # our own program
+            self._keeper = subprocess.Popen(  # noqa: S603  # our own program
                 command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True, cwd="/"
             )
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from logging import getLogger
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import schema
-from headwater.records import Charge
+from headwater.ledger.batch import Batch, aggregate, flat
 
 log: Final = getLogger("headwater.ledger")
 
@@ -28,7 +28,6 @@ SHIP_TIMEOUT_S: Final = 0.25
 READ_TIMEOUT_S: Final = 5.0
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
 _CHUNK: Final = 500
-_LARGEST_INCREMENT: Final = 2**63 - 1
 
 ClientFactory = Callable[[str, float], "redis.Redis"]
 """From a URL and a socket timeout in seconds, a client that does not retry."""
@@ -44,16 +43,6 @@ class Behind(Exception):
     def __init__(self, stored: int) -> None:
         super().__init__(f"the store is at {stored}")
         self.stored = stored
-
-
-class Batch(NamedTuple):
-    """Charges of one journal and one shard, in sequence."""
-
-    journal_id: str
-    shard: int
-    previous: int
-    last: int
-    charges: Sequence[tuple[Charge, bytes]]
 
 
 def connect(url: str, timeout_s: float) -> redis.Redis:
@@ -144,17 +133,20 @@ class Store:
 
     def _warn_of_eviction(self) -> None:
         try:
-            policy = self._client.config_get("maxmemory-policy").get(b"maxmemory-policy", b"noeviction").decode()
-        except (RedisError, AttributeError):
+            found = self._client.config_get("maxmemory-policy").values()
+        except RedisError:
             return  # managed servers often forbid CONFIG
+        policy = next(iter(found), "noeviction")
         if policy != "noeviction":
             log.warning("the ledger's store may delete accounts: maxmemory-policy is %s, set it to noeviction", policy)
 
     def set_labels(self, labels: Mapping[str, str]) -> None:
         """Keep the operator's labels beside the pseudonyms."""
         with _refusals():
+            pipeline = self._client.pipeline(transaction=False)
             for user, label in labels.items():
-                self._client.hset(schema.labels_key(schema.shard_of(user, self.shards_count)), user, label)
+                pipeline.hset(schema.labels_key(schema.shard_of(user, self.shards_count)), user, label)
+            pipeline.execute()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -178,7 +170,7 @@ class Store:
             Behind: the batch does not follow what is stored; nothing was changed.
             StoreError: no answer; the batch is applied or it is not.
         """
-        months, sums, users = _aggregate(batch)
+        months, sums, users = aggregate(batch)
         keys = [schema.journal_key(batch.shard), schema.stream_key(batch.shard), schema.users_key(batch.shard)]
         keys += sums
         keys += [schema.receipt_key(batch.shard, charge.request_id) for charge, _ in batch.charges]
@@ -186,7 +178,7 @@ class Store:
             batch.journal_id,
             batch.previous,
             batch.last,
-            json.dumps([[str(ttl), *_flat(fields)] for ttl, fields in sums.values()]),
+            json.dumps([[str(ttl), *flat(fields)] for ttl, fields in sums.values()]),
             json.dumps([part for user, seen in users.items() for part in (str(seen), user)]),
             len(months),
             max(0, int(self._clock() * 1000) - schema.LEDGER_RETENTION_MS),
@@ -291,54 +283,6 @@ class Store:
 
     def _user_key(self, user: str, period: str) -> str:
         return schema.user_key(schema.shard_of(user, self.shards_count), user, period)
-
-
-Sums = dict[str, tuple[int, dict[str, int]]]
-"""Key -> lifetime in seconds, and field -> amount."""
-
-
-def _aggregate(batch: Batch) -> tuple[list[tuple[str, str]], Sums, dict[str, int]]:
-    """Sum a batch per key and field: user months first, in the order of the list returned. And when users were seen."""
-    month_sums: Sums = {}
-    other_sums: Sums = {}
-    months: dict[tuple[str, str], None] = {}
-    users: dict[str, int] = {}
-    shard = batch.shard
-    for charge, _ in batch.charges:
-        user = charge.user
-        day, month = schema.periods(charge.ended_ms)
-        users[user] = max(users.get(user, 0), charge.ended_ms)
-        months[user, month] = None
-        amounts = schema.increments(charge)
-        part = f"{charge.model}|{charge.site}|"
-        _add(month_sums, schema.user_key(shard, user, month), schema.MONTH_TTL_S, amounts)
-        _add(other_sums, schema.user_key(shard, user, day), schema.DAY_TTL_S, amounts)
-        _add(other_sums, schema.total_key(shard, month), schema.MONTH_TTL_S, amounts)
-        _add(other_sums, schema.total_key(shard, day), schema.DAY_TTL_S, amounts)
-        parts = [(part + code, amount) for code, amount in amounts]
-        _add(other_sums, schema.breakdown_key(shard, user, month), schema.MONTH_TTL_S, parts)
-    return list(months), month_sums | other_sums, users
-
-
-def _add(sums: Sums, key: str, ttl_s: int, amounts: list[tuple[str, int]]) -> None:
-    row = sums.get(key)
-    if row is None:
-        sums[key] = ttl_s, dict(amounts)
-        return
-    fields = row[1]
-    for field, amount in amounts:
-        fields[field] = fields.get(field, 0) + amount
-
-
-def _flat(fields: Mapping[str, int]) -> Iterator[str]:
-    for field, amount in fields.items():
-        rest = amount
-        while rest > _LARGEST_INCREMENT:  # a batch's own sum may exceed what one HINCRBY can take
-            yield field
-            yield str(_LARGEST_INCREMENT)
-            rest -= _LARGEST_INCREMENT
-        yield field
-        yield str(rest)
 
 
 def _fields(row: Mapping[bytes, bytes]) -> dict[str, int]:

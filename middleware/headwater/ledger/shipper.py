@@ -259,5 +259,6 @@ class Shipper:
         for adopted in self._adopted:
             adopted.release()
         self._disconnect()
-        self._journal.close(remove=all_durable)
+        # A start that was refused has journalled nothing.
+        self._journal.close(remove=all_durable or self._refusal is not None)
         self._place.leave()
