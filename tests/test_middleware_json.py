@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import http_sf
 import pytest
@@ -11,7 +13,9 @@ from headwater import disclosure
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.records import Charge
+from headwater.tokens import TokenCounter
 from headwater.units import MICROJOULES_PER_J, NANOLITRES_PER_UL
+from headwater.vocab import Vocabulary
 from tests.asgi import USAGE, Seen, call, dictionary, json_app, reply, request, unfolded
 from tests.conftest import MakeMeter
 
@@ -276,3 +280,56 @@ async def test_a_request_over_the_limit_is_charged_without_a_model(make_meter: M
 
     assert charge_of(meter, seen).reason == "model-not-named"
     assert seen.json["usage"]["footprint"]["tokens"]["output"] == USAGE["completion_tokens"]
+
+
+async def test_a_reply_too_large_to_read_passes_and_is_charged_as_unknown(make_meter: MakeMeter, key: str) -> None:
+    meter = make_meter(limits={"hold_bytes": 64, "meter_bytes": 1024})
+    body = reply(padding="x" * 2000)
+    app = FootprintMiddleware(
+        json_app(body, parts=[body[:100], body[100:1500], body[1500:2000], body[2000:]]), meter=meter
+    )
+
+    seen = await call(app, request(), key=key)
+
+    assert seen.body == body
+    assert charge_of(meter, seen).reason == "reply-too-large"
+
+
+async def test_a_reply_that_is_neither_json_nor_a_stream_passes_and_is_charged_as_unknown(
+    meter: Meter, key: str
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    seen = await call(FootprintMiddleware(app, meter=meter), request(), key=key)
+
+    assert seen.body == b"hello"
+    assert meter.ledger.flush(10.0)
+    user = meter.identity.user({"headers": [(b"authorization", f"Bearer {key}".encode())]})
+    assert meter.ledger.reader().user_row(user, meter.month()).unknown_count == 1
+
+
+async def test_a_client_may_opt_out_of_a_reply_that_is_too_large_to_hold(make_meter: MakeMeter, key: str) -> None:
+    meter = make_meter(limits={"hold_bytes": 64})
+    app = FootprintMiddleware(json_app(reply()), meter=meter)
+
+    seen = await call(app, request(), key=key, headwater_disclose="?0")
+
+    assert "headwater-id" not in seen.headers
+    assert seen.body == reply()
+
+
+async def test_without_a_vocabulary_the_count_says_that_it_is_estimated(
+    make_meter: MakeMeter, key: str, tmp_path: Path
+) -> None:
+    counter = TokenCounter(vocab=Vocabulary(folders=(tmp_path,)))
+    body = json.loads(reply())
+    del body["usage"]
+    app = FootprintMiddleware(json_app(json.dumps(body).encode()), meter=make_meter(counter=counter))
+
+    seen = await call(app, request(), key=key)
+
+    assert seen.json["footprint"]["tokens"]["source"] == "estimated"
+    assert "src=estimated" in seen.headers["headwater-footprint"]

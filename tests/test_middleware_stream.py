@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from headwater.dialects import find
+from headwater.ledger import Reader
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.records import AccountRow, Charge
-from tests.asgi import DONE, STREAM, STREAM_WITH_USAGE, Seen, call, content, event, request, stream_app, unfolded
+from tests.asgi import CHAT, DONE, STREAM, STREAM_WITH_USAGE, Seen, call, content, event, request, stream_app, unfolded
 from tests.conftest import MakeMeter
 
 ASKING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -310,3 +313,80 @@ async def test_messages_that_are_no_body_pass_untouched(meter: Meter, key: str) 
         {"type": "http.response.pathsend", "path": "somewhere"},
     ]
     assert seen.messages == expected
+
+
+class _Failing:
+    """A reader whose one method fails."""
+
+    def __init__(self, reader: Any, method: str) -> None:
+        self._reader = reader
+        self._method = method
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method:
+            raise ValueError("broken reader")
+        return getattr(self._reader, name)
+
+
+@pytest.mark.parametrize("method", ["release", "close", "usage", "output_text", "complete", "events_count", "busy_s"])
+async def test_whatever_fails_in_a_reader_the_client_gets_the_stream(
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    dialect = find("POST", CHAT)
+    assert dialect is not None
+    make = type(dialect).stream_reader
+
+    def failing(self: Any, request: Any, *, usage_injected: bool) -> Any:
+        return _Failing(make(self, request, usage_injected=usage_injected), method)
+
+    monkeypatch.setattr(type(dialect), "stream_reader", failing)
+    chunks = [*STREAM, DONE]  # ends without usage, so that every method is asked
+
+    seen = await call(FootprintMiddleware(stream_app(chunks), meter=meter), request(stream=True), key=key)
+
+    assert seen.ended
+    assert unfolded(seen.body) == b"".join(chunks)
+
+
+async def test_a_count_that_fails_after_the_end_is_a_failure_that_is_counted(
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise ValueError("no count")
+
+    monkeypatch.setattr(meter.counter, "count_text", fail)
+    chunks = [content("word " * 50) for _ in range(200)]
+
+    with pytest.raises(RuntimeError):
+        await call(
+            FootprintMiddleware(stream_app(chunks, error=RuntimeError("cut")), meter=meter), request(**ASKING), key=key
+        )
+    await asyncio.gather(*meter._tasks)
+
+    assert meter.telemetry.failures_count == 1
+
+
+async def test_an_upstream_that_dies_after_usage_is_charged_by_that_usage(meter: Meter, key: str) -> None:
+    running = [content("a", usage={"prompt_tokens": 9, "completion_tokens": count}) for count in (1, 2, 3)]
+    app = FootprintMiddleware(stream_app(running, error=RuntimeError("cut")), meter=meter)
+
+    with pytest.raises(RuntimeError) as caught:
+        await call(app, request(**ASKING), key=key)
+
+    charge = await _charge(meter, caught.value.seen)  # type: ignore[attr-defined]
+    assert (charge.outcome, charge.usage.input_tokens, charge.usage.output_tokens) == ("upstream_error", 9, 3)
+
+
+async def test_stopping_waits_for_what_is_still_being_counted(make_meter: MakeMeter, key: str, data_dir: Path) -> None:
+    meter = make_meter()
+    chunks = [content("word " * 50) for _ in range(200)]
+
+    with pytest.raises(RuntimeError):
+        await call(
+            FootprintMiddleware(stream_app(chunks, error=RuntimeError("cut")), meter=meter), request(**ASKING), key=key
+        )
+    await meter.stop()
+
+    with Reader.open(data_dir=data_dir, redis_url=None) as reader:
+        user = meter.identity.user({"headers": [(b"authorization", f"Bearer {key}".encode())]})
+        assert reader.user_row(user, meter.month()).requests_count == 1

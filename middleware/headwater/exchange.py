@@ -305,14 +305,14 @@ class Exchange:
         if reader is None or not settlement.is_open:
             return
         self._timer = asyncio.get_running_loop().call_later(_PROVISIONAL_EVERY_S, self._note_progress)
-        count = reader.events_count
-        if count != self._noted_count:
-            self._noted_count = count
-            try:
+        try:
+            count = reader.events_count
+            if count != self._noted_count:
+                self._noted_count = count
                 so_far = Usage(input_tokens=None, output_tokens=count, source="estimated")
                 settlement.note_progress(reader.usage or so_far, reader.busy_s, self._clock_s())
-            except Exception as error:  # metering must not break the app's reply
-                self._meter.failed(error)
+        except Exception as error:  # metering must not break the app's reply
+            self._meter.failed(error)
 
     async def _end_stream(self, reader: StreamReader) -> bytes:
         """The reader holds the event that ends the stream: charge, and fold the footprint into it."""
@@ -323,7 +323,11 @@ class Exchange:
                 footprint = disclosed.body if disclosed is not None and self._foldable else None
         except Exception as error:  # the held event must go out
             self._meter.failed(error)
-        return reader.release(footprint)
+        try:
+            return reader.release(footprint)
+        except Exception as error:  # then as it came
+            self._meter.failed(error)
+            return reader.close()
 
     async def _settle_stream(self, reader: StreamReader, outcome: Outcome) -> disclosure.Disclosure | None:
         settlement = self._settlement
