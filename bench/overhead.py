@@ -237,14 +237,17 @@ def _summary(times: dict[str, list[tuple[float, float]]], per: int) -> dict[str,
 
 
 def serve(variant: str, data_dir: str) -> None:
-    """Run one server for the socket part (a child process of the benchmark); prints its port."""
+    """Run one server for the socket part (a child process of the benchmark)."""
+    app = bare_app()
+    listen(FootprintMiddleware(app, settings(data_dir)) if variant == "headwater" else app)
+
+
+def listen(app: ASGIApp) -> None:
+    """Serve an app on a free port, and print the port."""
     import socket
 
     import uvicorn
 
-    app = bare_app()
-    if variant == "headwater":
-        app = FootprintMiddleware(app, settings(data_dir))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         print(listener.getsockname()[1], flush=True)
@@ -284,7 +287,8 @@ async def _cpu(port: int) -> tuple[float, float]:
     return loop_s, process_s
 
 
-async def _socket_round(port: int, path: str, body: bytes, connections: int, count: int) -> tuple[float, float, float]:
+async def socket_round(port: int, path: str, body: bytes, connections: int, count: int) -> tuple[float, float, float]:
+    """Loop CPU and process CPU of the server per request, in microseconds, and requests per second."""
     loop_s, process_s = await _cpu(port)
     began_s = time.perf_counter()
     await _drive(port, path, body, connections, count)
@@ -305,7 +309,7 @@ async def over_sockets(rounds: int, ports: dict[str, int]) -> dict[str, Any]:
         rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ports}
         for number in range(rounds + 1):
             for name, port in ports.items():
-                measured = await _socket_round(port, path, body, connections, count)
+                measured = await socket_round(port, path, body, connections, count)
                 if number > 0:
                     rows[name].append(measured)
         per = 1 if kind == "json" else CHUNKS + 3
@@ -318,7 +322,8 @@ async def over_sockets(rounds: int, ports: dict[str, int]) -> dict[str, Any]:
     return result
 
 
-def _print(name: str, rows: dict[str, Any]) -> None:
+def print_rows(name: str, rows: dict[str, Any]) -> None:
+    """Print one table of figures."""
     print(f"\n{name}")
     for label, values in rows.items():
         columns = "  ".join(f"{key} {value:9.3f}" for key, value in values.items())
@@ -340,8 +345,8 @@ def main() -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hw-bench-"))
         figures: dict[str, Any] = {"in_process": asyncio.run(in_process(arguments.rounds, f"{folder}/a"))}
-        _print("In process, JSON: per exchange", figures["in_process"]["json"])
-        _print(
+        print_rows("In process, JSON: per exchange", figures["in_process"]["json"])
+        print_rows(
             f"In process, SSE: per chunk of {CHUNK_BYTES} bytes, usage from upstream", figures["in_process"]["stream"]
         )
         if not arguments.in_process_only:
@@ -353,14 +358,15 @@ def main() -> None:
                 stack.callback(child.terminate)
                 assert child.stdout is not None
                 ports[variant] = int(child.stdout.readline())
-            _wait(ports)
+            wait_for(ports)
             figures["over_sockets"] = asyncio.run(over_sockets(arguments.rounds, ports))
-            _print("Over uvicorn (streams: per chunk)", figures["over_sockets"])
+            print_rows("Over uvicorn (streams: per chunk)", figures["over_sockets"])
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _wait(ports: dict[str, int]) -> None:
+def wait_for(ports: dict[str, int]) -> None:
+    """Wait until all servers answer."""
     deadline_s = time.monotonic() + 20
     for port in ports.values():
         while True:

@@ -14,7 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CHAT = "/v1/chat/completions"
 MODEL = "llama-3.1-70b"
-USAGE: dict[str, Any] = {"prompt_tokens": 25, "completion_tokens": 4, "total_tokens": 29, "prompt_tokens_details": {"cached_tokens": 5}}
+USAGE: dict[str, Any] = {
+    "prompt_tokens": 25,
+    "completion_tokens": 4,
+    "total_tokens": 29,
+    "prompt_tokens_details": {"cached_tokens": 5},
+}
 
 
 @dataclass
