@@ -50,7 +50,7 @@ def account(server: Server, some: list[Charge]) -> Reader:
     with tempfile.TemporaryDirectory() as folder:
         journal = write(Path(folder), some)
         ship(journal, store)
-        journal.close(remove=True)
+        journal.close(durable_to=journal.position())
     return Reader(store)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,12 @@ def data_dir() -> Iterator[Path]:
         eventually(lambda: not running(Path(folder)))
 
 
+@pytest.fixture(autouse=True)
+def measured_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same program under its module name, where coverage finds it."""
+    monkeypatch.setattr(embedded, "KEEPER", (sys.executable, "-m", "headwater.ledger.keeper"))
+
+
 def processes(data_dir: Path) -> list[tuple[str, int]]:
     """Keepers and servers that run in a data folder, with their process ids."""
     found = []
@@ -40,11 +47,11 @@ def processes(data_dir: Path) -> list[tuple[str, int]]:
             continue
         if state != "Z" and str(data_dir) in words:
             for kind, name in (
-                ("keeper", "keeper.py"),
+                ("keeper", "keeper"),
                 ("server", "valkey-server unixsocket"),
                 ("server", "valkey-server\0"),
             ):
-                if name in words and not (kind == "server" and "keeper.py" in words):
+                if name in words and not (kind == "server" and "keeper" in words):
                     found.append((kind, int(folder.name)))
     return found
 

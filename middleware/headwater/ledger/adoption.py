@@ -77,9 +77,10 @@ class Orphanage:
             try:
                 self._resolve(folder)
             except (OSError, LedgerError) as error:
-                self._refused.add(folder.name)
                 os.close(lock)
                 log.error("journal %s of a dead process is left as it is: %s", folder, error)
+                if isinstance(error, LedgerError):  # it will not become readable by waiting
+                    self._refused.add(folder.name)
                 continue
             shipment = Shipment(folder, self._store, self._durability(), self._stats)
             taken.append(Adopted(folder, lock, shipment))
@@ -93,9 +94,9 @@ class Orphanage:
         tail = Tail(folder)
         tail.sync()
         last_seq, unresolved = _scan(tail)
+        tail.cut_torn_tail()
         if not unresolved:
             return
-        tail.cut_torn_tail()
         finals = [frames.encode(Kind.FINAL, last_seq + n, payload) for n, payload in enumerate(unresolved.values(), 1)]
         tail.append(b"".join(finals))
         self._stats.adopted += len(finals)

@@ -85,11 +85,6 @@ class Journal:
         self._append(frames.encode(Kind.HEAD, 0, self._fingerprint))
         hidden.rename(self.folder)
 
-    @property
-    def open_count(self) -> int:
-        """Provisional charges that are neither charged nor forgotten yet."""
-        return len(self._open)
-
     def position(self) -> Position:
         """Segment and offset behind the last record written."""
         with self._mutex:
@@ -169,13 +164,13 @@ class Journal:
         self._offset = len(data)
         self._rotate_at = len(data) + self._segment_bytes
 
-    def close(self, *, remove: bool = False) -> None:
-        """Give the journal up: to be removed when all of it is durable in the store, else for others to adopt."""
+    def close(self, *, durable_to: Position | None = None) -> None:
+        """Give the journal up. It is removed when the store has all of it on disk, else left for others to adopt."""
         with self._mutex:
             if self._lock < 0:
                 return
             os.close(self._descriptor)
-            if remove:
+            if durable_to == Position(self._segment, self._offset) and not self._open:
                 remove_journal(self.folder)
             os.close(self._lock)
             self._descriptor = self._lock = -1

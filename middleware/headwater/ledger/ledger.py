@@ -77,7 +77,7 @@ class Ledger:
                 outside=self._outside,
             )
         except ValueError as error:
-            journal.close(remove=True)
+            journal.close(durable_to=journal.position())
             raise ConfigError(f"HEADWATER_REDIS_URL {self._redis_url!r} cannot be used: {error}") from error
         shipper.start(timeout_s=timeout_s)
         self._place, self._journal, self._shipper = place, journal, shipper

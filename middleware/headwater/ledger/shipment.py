@@ -60,6 +60,7 @@ class Shipment:
     def doubt(self) -> None:
         """The store may have restarted, or a reply was lost: ask it where it stands before going on."""
         self._sequences = None
+        self.applied = self._durable = START
         self._marked = None
         self._durability.cancel()
 

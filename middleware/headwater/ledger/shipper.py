@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from logging import getLogger
 from pathlib import Path
@@ -252,13 +253,14 @@ class Shipper:
             self._wake.clear()
 
     def _leave(self) -> None:
-        try:
-            all_durable = self._connected and self._live.settle() and self._journal.open_count == 0
-        except StoreError:
-            all_durable = False
+        durable_to = None
+        if self._refusal is not None:
+            durable_to = self._journal.position()  # a start that was refused has journalled nothing
+        elif self._connected:
+            with suppress(StoreError):
+                durable_to = self._live.tail.end() if self._live.settle() else None
         for adopted in self._adopted:
             adopted.release()
         self._disconnect()
-        # A start that was refused has journalled nothing.
-        self._journal.close(remove=all_durable or self._refusal is not None)
+        self._journal.close(durable_to=durable_to)
         self._place.leave()

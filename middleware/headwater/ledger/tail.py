@@ -10,6 +10,7 @@ from headwater.ledger import frames
 from headwater.ledger.frames import START, Frame, Kind, Position
 
 _CHUNK_BYTES: Final = 256 << 10
+_FIRST_BYTES: Final = 1 << 10
 
 
 class Tail:
@@ -31,7 +32,9 @@ class Tail:
             number = int(path.stem)
             sizes[number] = size = path.stat().st_size
             if number >= self.position.segment and self._synced.get(number, 0) < size:
-                _fsync(path)
+                fsync(path)
+                if number not in self._synced:
+                    fsync(self._folder)  # its name, too
                 self._synced[number] = size
         self._sizes = sizes
         return bool(sizes) and self.position < self.end()
@@ -106,7 +109,8 @@ class Tail:
         path = self._folder / f"{self.end().segment:08d}.log"
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(descriptor, data)
+            if os.write(descriptor, data) != len(data):
+                raise OSError(f"short write to {path}; is the disk full?")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -121,7 +125,8 @@ def _sound_run(data: bytes, base: int) -> list[Frame]:
     return found
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Have a file or a folder on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -132,7 +137,8 @@ def _fsync(path: Path) -> None:
 def head_of(folder: Path) -> tuple[int, str] | None:
     """Sequence before the oldest segment, and the key fingerprint of the journal; None when there is no record."""
     for path in sorted(folder.glob("[0-9]*.log")):
-        frame = frames.decode(path.read_bytes()[: frames.HEAD_BYTES + 1024], 0)
+        with path.open("rb", buffering=0) as file:
+            frame = frames.decode(file.read(_FIRST_BYTES) or b"", 0)
         if frame is not None and frame.kind == Kind.HEAD:
             return frame.seq, frame.payload.decode()
     return None
