@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import LedgerError
-from headwater.ledger import frames
+from headwater.ledger import frames, syscalls
 from headwater.ledger.frames import START, Frame, Kind
 from headwater.ledger.journal import Journal, lock_journal, segment_name
 from headwater.ledger.packing import pack
@@ -99,10 +99,10 @@ def test_a_rotation_that_fails_goes_on_in_the_old_segment(tmp_path: Path, monkey
 
 def test_a_short_write_is_an_error_and_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = write(tmp_path, [charge(1)])
-    real_write = os.write
+    real_write = syscalls.write
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda descriptor, data: real_write(descriptor, data[:50]))
+        patch.setattr(syscalls, "write", lambda descriptor, data: real_write(descriptor, data[:50]))
         with pytest.raises(LedgerError, match="50 of"):
             journal.final("b", pack(charge(2)))
     journal.final("c", pack(charge(3)))
@@ -113,13 +113,13 @@ def test_a_short_write_is_an_error_and_is_cut_off(tmp_path: Path, monkeypatch: p
 
 def test_a_short_write_that_cannot_be_cut_off_is_stepped_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = write(tmp_path, [charge(1)])
-    real_write = os.write
+    real_write = syscalls.write
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", lambda descriptor, data: real_write(descriptor, data[:50]))
+        patch.setattr(syscalls, "write", lambda descriptor, data: real_write(descriptor, data[:50]))
         patch.setattr(os, "ftruncate", refuse)
         with pytest.raises(LedgerError):
             journal.final("b", pack(charge(2)))
@@ -137,7 +137,7 @@ def test_a_full_disk_is_an_error_and_costs_only_what_it_refused(
         raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", refuse)
+        patch.setattr(syscalls, "write", refuse)
         with pytest.raises(LedgerError, match="no space left"):
             journal.final("b", pack(charge(2)))
     journal.final("c", pack(charge(3)))

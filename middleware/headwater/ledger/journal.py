@@ -1,4 +1,4 @@
-"""The journal that a process writes: one `os.write` per record, on the caller's thread. Never reads, never waits, never
+"""The journal that a process writes: one `write` per record, on the caller's thread. Never reads, never waits, never
 talks to the store.
 
 A journal is a folder of segments and a lock file; its owner holds the lock for life, so whoever gets the lock knows that
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from headwater.errors import LedgerError
-from headwater.ledger import frames
+from headwater.ledger import frames, syscalls
 from headwater.ledger.frames import Kind, Position
 
 FOLDER: Final = "journals"
@@ -126,7 +126,7 @@ class Journal:
         if self._offset >= self._rotate_at:
             self._rotate()
         try:
-            written = os.write(self._descriptor, frame)
+            written = syscalls.write(self._descriptor, frame)
         except OSError as error:
             raise LedgerError(f"cannot write to the journal {self.folder}: {error}") from error
         if written != len(frame):
@@ -150,7 +150,7 @@ class Journal:
         descriptor = -1
         try:
             descriptor = os.open(hidden, _APPEND | os.O_TRUNC, 0o600)
-            if os.write(descriptor, data) != len(data):
+            if syscalls.write(descriptor, data) != len(data):
                 raise OSError("short write")
             hidden.rename(self.folder / segment_name(number))
         except OSError:
