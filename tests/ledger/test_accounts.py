@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -10,14 +11,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from headwater.ledger import schema
+from headwater.ledger import Ledger, schema
 from headwater.ledger.batch import Batch
 from headwater.ledger.packing import pack
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Behind, Store
 from headwater.records import AccountRow, Amounts, Charge
 from tests.ledger.strategies import charges
-from tests.ledger.support import ADA, BOB, DAY, KEY, MONTH, NOV_23_MS, Server, amounts, charge, opened, ship, write
+from tests.ledger.support import (
+    ADA,
+    BOB,
+    DAY,
+    KEY,
+    MONTH,
+    NOV_23_MS,
+    Server,
+    amounts,
+    charge,
+    eventually,
+    opened,
+    outside,
+    ship,
+    write,
+)
 
 SUMS = [name for name in AccountRow.__dataclass_fields__ if name not in {"user", "label", "period"}]
 TIMES = st.integers(NOV_23_MS, NOV_23_MS + 9 * 86_400_000)  # over the end of a month
@@ -180,3 +196,30 @@ def test_four_shards_keep_users_apart_and_add_up(server: Server, tmp_path: Path)
     assert len(server.command("KEYS", "*:led")) == 4
     assert sums([reader.totals(MONTH)]) == sums(reader.month_rows(MONTH)) == expected(some)
     assert reader.receipt(some[7].request_id) == reader.receipt(some[7].request_id, some[7].user) == some[7]
+
+
+def test_a_cluster_is_found_out_and_its_shards_add_up(own_server: Server, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    bus_port = str(int(port) // 2 + 1024)
+    own_server.start(*("--port", port, "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", bus_port))
+    own_server.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    eventually(lambda: "cluster_state:ok" in str(own_server.command("CLUSTER", "INFO")))
+    url = f"redis://127.0.0.1:{port}/0"
+    ledger = Ledger(data_dir=tmp_path, redis_url=url, key_fingerprint=KEY, outside=outside())
+    ledger.start()
+    some = [charge(n, user=f"{n:032x}") for n in range(250)]
+    ledger.document("5f0c", "{}")
+    for each in some:
+        ledger.charge(each)
+
+    assert ledger.flush(10)
+    ledger.close()
+
+    with Reader.open(data_dir=tmp_path, redis_url=url) as reader:
+        assert sums([reader.totals(MONTH)]) == sums(reader.month_rows(MONTH)) == expected(some)
+        assert reader.receipt(some[7].request_id) == reader.receipt(some[7].request_id, some[7].user) == some[7]
+        assert reader.document("5f0c") == "{}"
+        assert len(list(reader.ledger_entries())) == 250
+    assert own_server.command("HGET", "hw1:meta", "shards") == "64"

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import ConfigError, LedgerError
-from headwater.ledger import Ledger, Outside, Reader, Timing, keeper
+from headwater.ledger import Ledger, Outside, Reader, Timing, durability, keeper
 from headwater.ledger.durability import Applied, SafeDelay, WaitAof
 from headwater.ledger.frames import Kind
 from headwater.ledger.redis import ClientFactory, Store, StoreError
@@ -165,7 +165,9 @@ def test_a_store_killed_and_restarted_misses_nothing(own_server: Server, start: 
     assert ledger.stats.lost == ledger.stats.gaps == 0
 
 
-def _set_back(server: Server, ledger: Ledger, folder: Path, first: int, second: int) -> None:
+def _set_back(
+    server: Server, ledger: Ledger, folder: Path, first: int, second: int, *, segments: int | None = None
+) -> None:
     """Charges, a copy of the store's files on disk, more charges, then the store dies and comes back as the copy."""
     for n in range(first):
         ledger.charge(charge(n))
@@ -177,7 +179,8 @@ def _set_back(server: Server, ledger: Ledger, folder: Path, first: int, second: 
     for n in range(first, first + second):
         ledger.charge(charge(n))
     assert ledger.flush(10)
-    eventually(lambda: ledger.stats.shipped == first + second)
+    if segments is not None:
+        eventually(lambda: len(list(folder.glob("journals/*/[0-9]*.log"))) == segments)
     server.kill()
     shutil.rmtree(server.store / "appendonlydir")
     shutil.copytree(folder / "older", server.store / "appendonlydir")
@@ -210,7 +213,7 @@ def test_dropping_records_as_soon_as_applied_would_lose_charges_and_is_noticed(
     own_server.start()
     ledger = start(own_server, outside=outside(applied_at_once), segment_bytes=10_000)
 
-    _set_back(own_server, ledger, tmp_path, 300, 300)
+    _set_back(own_server, ledger, tmp_path, 300, 300, segments=1)
     ledger.charge(charge(600))
     assert ledger.flush(10)
 
@@ -236,6 +239,21 @@ def test_a_set_back_is_repaired_without_a_new_charge(
     _set_back(own_server, ledger, tmp_path, 100, 100)
 
     reached(own_server, 200)
+
+
+def test_a_set_back_that_nobody_noticed_is_found_before_a_record_leaves_the_journal(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    journal = write(tmp_path, [charge(n) for n in range(100)], segment_bytes=5_000)
+    shipment = ship(journal, store)
+
+    server.command("FLUSHALL")  # as if restarted from an older file, between two commands
+    assert shipment.settle() is False
+    while shipment.ship():
+        pass
+
+    assert count(server) == 100
+    assert shipment.settle() is True
 
 
 def test_segments_leave_the_journal_when_the_store_has_them_on_disk(
@@ -276,6 +294,17 @@ def test_a_server_without_waitaof_is_given_time(server: Server) -> None:
         server.command("CONFIG", "SET", "appendonly", "yes")
     delay.cancel()
     assert delay.done() is False
+
+
+def test_a_wait_that_ends_without_a_confirmation_goes_on(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_server.start("--appendfsync", "no")
+    monkeypatch.setattr(durability, "_WAIT_MS", 1)
+    policy = WaitAof(own_server.url)
+    policy.begin()
+
+    eventually(lambda: policy.done() or int(own_server.command("HGET", "hw1:meta", "marks")) > 3)
+
+    policy.cancel()
 
 
 def test_a_mark_whose_server_died_is_in_doubt(own_server: Server) -> None:
@@ -424,6 +453,18 @@ def test_a_store_that_may_evict_accounts_is_warned_of(
         server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
     assert "set it to noeviction" in caplog.text
+
+
+def test_a_server_that_forbids_config_is_used_all_the_same(server: Server, start: Callable[..., Ledger]) -> None:
+    server.command("ACL", "SETUSER", "modest", "on", ">secret", "~*", "&*", "+@all", "-config")
+    modest = Server.__new__(Server)
+    modest.url = server.url.replace("unix://", "unix://modest:secret@")
+    try:
+        ledger = start(modest)
+        ledger.charge(charge(1))
+        assert ledger.flush(10)
+    finally:
+        server.command("ACL", "DELUSER", "modest")
 
 
 def test_a_defect_in_shipping_does_not_end_it(

@@ -19,6 +19,7 @@ from headwater.ledger.embedded import Embedded, StartingError, find_binary, sock
 from tests.ledger.support import KEY, MONTH, applied_at_once, charge, eventually, outside
 from tests.ledger.test_adoption import kill, worker
 
+REAL_KEEPER = embedded.KEEPER
 PONG = b"+PONG\r\n"
 
 
@@ -167,6 +168,30 @@ def test_a_server_left_behind_is_ended_before_another_one_writes_its_files(data_
 
     assert stale.wait(5) == 0
     assert keeper.answers(address) == b""
+
+
+def test_a_server_that_will_not_end_is_killed(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    some = keeper.Keeper(data_dir, find_binary(), data_dir / "s")
+    some._server = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+    assert some._server.stdout is not None
+    assert some._server.stdout.readline() == b"deaf\n"
+    monkeypatch.setattr(keeper, "SHUTDOWN_S", 0.05)
+
+    some._end()
+
+    assert some._server.returncode == -signal.SIGKILL
+    some._server.stdout.close()
+
+
+def test_the_keeper_runs_without_the_package(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+    ledger = start(data_dir)
+    ledger.charge(charge(1))
+
+    assert ledger.flush(10)
+    assert b"-P\0" + keeper.__file__.encode() in Path(f"/proc/{running(data_dir)['keeper']}/cmdline").read_bytes()
+    ledger.close()
 
 
 def test_a_second_keeper_leaves_at_once(data_dir: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import MovedError, RedisError, ResponseError
 
 from headwater.ledger import schema
 from headwater.ledger.redis import SHIP_TIMEOUT_S, ClientFactory, StoreError, connect
@@ -88,6 +88,9 @@ class WaitAof:
             self._connection.send_command("HINCRBY", schema.META, "marks", "1")
             self._connection.read_response()
             self._connection.send_command("WAITAOF", "1", "0", str(_WAIT_MS))
+        except MovedError:
+            self.cancel()
+            self._supported = False  # a cluster has no one connection that speaks for all
         except RedisError as error:
             self.cancel()
             raise StoreError(f"the ledger's store does not answer as it should: {error}") from error

@@ -1,4 +1,4 @@
-"""The store: one Redis-compatible server. The only file that talks to it, and the only importer of the driver.
+"""The store: a Redis-compatible server or cluster. The only file that talks to it, and the only importer of the driver.
 
 Nothing here repeats a command: a repeat after a lost reply is the shipper's business, which asks the store first.
 """
@@ -26,6 +26,7 @@ log: Final = getLogger("headwater.ledger")
 
 SHIP_TIMEOUT_S: Final = 0.25
 READ_TIMEOUT_S: Final = 5.0
+CLUSTER_SHARDS: Final = 64
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
 _CHUNK: Final = 500
 
@@ -58,6 +59,19 @@ def connect(url: str, timeout_s: float) -> redis.Redis:
     )
 
 
+def connect_cluster(url: str, timeout_s: float) -> redis.RedisCluster:
+    """The same for a cluster that the server at an address belongs to."""
+    return redis.RedisCluster.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        decode_responses=False,
+        client_name="headwater",
+    )
+
+
 @contextmanager
 def _refusals() -> Iterator[None]:
     try:
@@ -67,7 +81,7 @@ def _refusals() -> Iterator[None]:
 
 
 class Store:
-    """Accounts in one server. `shards_count` is read from the store, where it is fixed."""
+    """Accounts in one server or cluster. `shards_count` is read from the store, where it is fixed."""
 
     def __init__(
         self,
@@ -77,10 +91,23 @@ class Store:
         client_factory: ClientFactory = connect,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._clustered = False
         self._client: Any = client_factory(url, timeout_s)
         self._clock = clock
         self._script: Any = self._client.register_script(_SCRIPT)
         self.shards_count = 1
+
+    def _join_cluster(self) -> None:
+        """Where the address is a cluster's, talk to all of it; a new ledger in a cluster has many shards."""
+        if self._clustered or not self._client.info("cluster").get("cluster_enabled"):
+            return
+        self._client.close()
+        self._client = connect_cluster(self._url, self._timeout_s)
+        self._script = self._client.register_script(_SCRIPT)
+        self._clustered = True
+        self.shards_count = CLUSTER_SHARDS
 
     def close(self) -> None:
         """Close the connections. The next command starts on a fresh one, with no reply of an old one under way."""
@@ -101,6 +128,7 @@ class Store:
             ConfigError: the store was written with another key, or by another version.
         """
         with _refusals():
+            self._join_cluster()
             meta = self._meta()
             if key_fingerprint is not None and "key" not in meta:
                 for name, value in self._new_meta(key_fingerprint).items():
@@ -117,7 +145,7 @@ class Store:
                 f"the ledger's store was written with another identity key ({meta['key']}, here {key_fingerprint}); "
                 "restore the key file of this installation, or use another Redis database"
             )
-        self.shards_count = int(meta.get("shards", "1"))
+        self.shards_count = int(meta.get("shards", self.shards_count))
         self._warn_of_eviction()
 
     def _meta(self) -> dict[str, str]:
@@ -153,10 +181,10 @@ class Store:
     def applied(self, journal_id: str) -> dict[int, int]:
         """The last applied sequence of a journal on each shard; 0 where there is none."""
         with _refusals():
-            return {
-                shard: int(self._client.hget(schema.journal_key(shard), journal_id) or 0)
-                for shard in range(self.shards_count)
-            }
+            pipeline = self._client.pipeline(transaction=False)
+            for shard in range(self.shards_count):
+                pipeline.hget(schema.journal_key(shard), journal_id)
+            return {shard: int(seq or 0) for shard, seq in enumerate(pipeline.execute())}
 
     def keep_document(self, document_hash: str, document: str) -> None:
         """Keep a deployment document; the first one under a hash stays."""

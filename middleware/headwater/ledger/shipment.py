@@ -174,17 +174,30 @@ class Shipment:
             StoreError: the store may have restarted; what it applied since the mark is in doubt.
         """
         try:
-            if self._marked is None and self._durable < self.applied:
-                self._durability.begin()
-                self._marked = self.applied
-            if self._marked is not None and self._durability.done():
-                self._durable = self._marked
-                self._marked = None
-                self.tail.drop_before(self._durable)
+            self._follow_mark()
         except StoreError:
             self.doubt()
             raise
         return self._durable >= self.tail.end()
+
+    def _follow_mark(self) -> None:
+        if self._marked is None and self._durable < self.applied:
+            self._durability.begin()
+            self._marked = self.applied
+            if not self._is_where_we_left_it():
+                return
+        if self._marked is not None and self._durability.done() and self._is_where_we_left_it():
+            self._durable = self._marked
+            self._marked = None
+            self.tail.drop_before(self._durable)
+
+    def _is_where_we_left_it(self) -> bool:
+        # A store that was restarted unnoticed, from an older file, would confirm a mark without what was before it.
+        if self._store.applied(self.journal_id) == self._sequences:
+            return True
+        log.warning("the store is behind on journal %s; was it restarted? Reading again", self.journal_id)
+        self.doubt()
+        return False
 
     def close(self) -> None:
         """Let go of the store."""
