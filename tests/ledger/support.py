@@ -15,11 +15,12 @@ import redis
 
 from headwater import ulid
 from headwater.ledger import keeper
+from headwater.ledger.connection import ClientFactory
 from headwater.ledger.durability import Applied, Durability
 from headwater.ledger.embedded import find_binary
 from headwater.ledger.journal import Journal
 from headwater.ledger.packing import pack
-from headwater.ledger.redis import ClientFactory, Store
+from headwater.ledger.redis import Store
 from headwater.ledger.shipment import Shipment
 from headwater.ledger.shipper import Outside, Timing
 from headwater.ledger.stats import Stats

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import Ledger, Outside, Reader, Timing, durability, keeper
+from headwater.ledger.connection import ClientFactory, StoreError
 from headwater.ledger.durability import Applied, SafeDelay, WaitAof
 from headwater.ledger.frames import Kind
-from headwater.ledger.redis import ClientFactory, Store, StoreError
+from headwater.ledger.redis import Store
 from headwater.ledger.shipment import Shipment
 from headwater.ledger.stats import Stats
 from tests.ledger.support import (

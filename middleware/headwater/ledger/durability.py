@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from redis.exceptions import MovedError, RedisError, ResponseError
 
 from headwater.ledger import schema
-from headwater.ledger.redis import SHIP_TIMEOUT_S, ClientFactory, StoreError, connect
+from headwater.ledger.connection import SHIP_TIMEOUT_S, ClientFactory, StoreError, connect
 
 # appendfsync everysec: "you may lose 1 second of data", and 2 when the disk is busy (redis.conf). Half a second on top.
 SAFE_DELAY_S: Final = 2.5

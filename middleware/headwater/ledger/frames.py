@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 MAGIC: Final = b"\xf5Hw\x01"
 MAX_PAYLOAD_BYTES: Final = 1 << 20
 _HEAD: Final = Struct("<4sIIBQ")
-_SEALED: Final = Struct("<IBQ")  # what the checksum covers besides the payload
+_SEAL: Final = Struct("<4sI")
+_SEALED: Final = Struct("<IBQ")  # the rest of the head, covered by the checksum like the payload
 HEAD_BYTES: Final = _HEAD.size
 
 
@@ -53,9 +54,8 @@ START: Final = Position(0, 0)
 
 def encode(kind: int, seq: int, payload: bytes) -> bytes:
     """One record as bytes."""
-    length = len(payload)
-    crc = zlib.crc32(payload, zlib.crc32(_SEALED.pack(length, kind, seq)))
-    return _HEAD.pack(MAGIC, crc, length, kind, seq) + payload
+    sealed = _SEALED.pack(len(payload), kind, seq) + payload
+    return _SEAL.pack(MAGIC, zlib.crc32(sealed)) + sealed
 
 
 def decode(data: bytes, at: int) -> Frame | None:

@@ -12,9 +12,10 @@ from typing import Self
 from headwater.errors import ConfigError
 from headwater.ledger import packing, schema
 from headwater.ledger.adoption import Orphanage
+from headwater.ledger.connection import READ_TIMEOUT_S, ClientFactory, connect
 from headwater.ledger.durability import SafeDelay
 from headwater.ledger.embedded import Embedded
-from headwater.ledger.redis import READ_TIMEOUT_S, ClientFactory, Store, connect
+from headwater.ledger.redis import Store
 from headwater.ledger.stats import Stats
 from headwater.records import AccountRow, Charge
 

@@ -1,4 +1,4 @@
-"""The store: a Redis-compatible server or cluster. The only file that talks to it, and the only importer of the driver.
+"""The store: a Redis-compatible server or cluster. The only file that knows its commands.
 
 Nothing here repeats a command: a repeat after a lost reply is the shipper's business, which asks the store first.
 """
@@ -8,34 +8,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.resources import files
 from logging import getLogger
 from typing import Any, Final
 
-import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
-from headwater.errors import ConfigError, LedgerError
+from headwater.errors import ConfigError
 from headwater.ledger import schema
 from headwater.ledger.batch import Batch, aggregate, flat
+from headwater.ledger.connection import SHIP_TIMEOUT_S, ClientFactory, connect, connect_cluster, refusals
 
 log: Final = getLogger("headwater.ledger")
 
-SHIP_TIMEOUT_S: Final = 0.25
-READ_TIMEOUT_S: Final = 5.0
 CLUSTER_SHARDS: Final = 64
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
 _CHUNK: Final = 500
-
-ClientFactory = Callable[[str, float], "redis.Redis"]
-"""From a URL and a socket timeout in seconds, a client that does not retry."""
-
-
-class StoreError(LedgerError):
-    """The store cannot be reached or refused a command for now; nothing is known to be lost."""
 
 
 class Behind(Exception):
@@ -44,40 +32,6 @@ class Behind(Exception):
     def __init__(self, stored: int) -> None:
         super().__init__(f"the store is at {stored}")
         self.stored = stored
-
-
-def connect(url: str, timeout_s: float) -> redis.Redis:
-    """A client that fails fast and never repeats a command by itself."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        decode_responses=False,
-        client_name="headwater",
-    )
-
-
-def connect_cluster(url: str, timeout_s: float) -> redis.RedisCluster:
-    """The same for a cluster that the server at an address belongs to."""
-    return redis.RedisCluster.from_url(
-        url,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        decode_responses=False,
-        client_name="headwater",
-    )
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except RedisError as error:
-        raise StoreError(f"the ledger's store does not answer as it should: {error}") from error
 
 
 class Store:
@@ -117,7 +71,7 @@ class Store:
 
     def fingerprint(self) -> str | None:
         """The fingerprint of the identity key that this store's pseudonyms were made with."""
-        with _refusals():
+        with refusals():
             value = self._client.hget(schema.META, "key")
         return None if value is None else value.decode()
 
@@ -127,7 +81,7 @@ class Store:
         Raises:
             ConfigError: the store was written with another key, or by another version.
         """
-        with _refusals():
+        with refusals():
             self._join_cluster()
             meta = self._meta()
             if key_fingerprint is not None and "key" not in meta:
@@ -170,7 +124,7 @@ class Store:
 
     def set_labels(self, labels: Mapping[str, str]) -> None:
         """Keep the operator's labels beside the pseudonyms."""
-        with _refusals():
+        with refusals():
             pipeline = self._client.pipeline(transaction=False)
             for user, label in labels.items():
                 pipeline.hset(schema.labels_key(schema.shard_of(user, self.shards_count)), user, label)
@@ -180,7 +134,7 @@ class Store:
 
     def applied(self, journal_id: str) -> dict[int, int]:
         """The last applied sequence of a journal on each shard; 0 where there is none."""
-        with _refusals():
+        with refusals():
             pipeline = self._client.pipeline(transaction=False)
             for shard in range(self.shards_count):
                 pipeline.hget(schema.journal_key(shard), journal_id)
@@ -188,7 +142,7 @@ class Store:
 
     def keep_document(self, document_hash: str, document: str) -> None:
         """Keep a deployment document; the first one under a hash stays."""
-        with _refusals():
+        with refusals():
             self._client.set(schema.basis_key(document_hash), document, nx=True)
 
     def apply(self, batch: Batch) -> dict[tuple[str, str], list[int]]:
@@ -215,7 +169,7 @@ class Store:
             json.dumps(schema.PERIOD_TOTAL_FIELDS),
             *(packed for _, packed in batch.charges),
         ]
-        with _refusals():
+        with refusals():
             done, last, *answer = self._script(keys=keys, args=arguments)
         if not done:
             raise Behind(int(last))
@@ -231,7 +185,7 @@ class Store:
     def period_totals(self, users: Iterable[str], month: str) -> dict[str, list[int]]:
         """The totals of users' months, in the order of PERIOD_TOTAL_FIELDS."""
         names = list(users)
-        with _refusals():
+        with refusals():
             pipeline = self._client.pipeline(transaction=False)
             for user in names:
                 pipeline.hmget(self._user_key(user, month), schema.PERIOD_TOTAL_FIELDS)
@@ -242,7 +196,7 @@ class Store:
 
     def users_since(self, time_ms: int) -> list[str]:
         """Users who were last seen at a moment or later."""
-        with _refusals():
+        with refusals():
             return [
                 user.decode()
                 for shard in range(self.shards_count)
@@ -253,7 +207,7 @@ class Store:
         """Each user's row of a period, as field codes and amounts; empty where there is none."""
         for at in range(0, len(users), _CHUNK):
             chunk = users[at : at + _CHUNK]
-            with _refusals():
+            with refusals():
                 pipeline = self._client.pipeline(transaction=False)
                 for user in chunk:
                     pipeline.hgetall(self._user_key(user, period))
@@ -263,13 +217,13 @@ class Store:
     def total_fields(self, period: str) -> Iterator[tuple[str, int]]:
         """Field codes and amounts of everybody's sums, shard after shard."""
         for shard in range(self.shards_count):
-            with _refusals():
+            with refusals():
                 row = self._client.hgetall(schema.total_key(shard, period))
             yield from _fields(row).items()
 
     def breakdown_fields(self, user: str, month: str) -> dict[str, int]:
         """Fields `model|site|code` of a user's month."""
-        with _refusals():
+        with refusals():
             return _fields(
                 self._client.hgetall(schema.breakdown_key(schema.shard_of(user, self.shards_count), user, month))
             )
@@ -277,7 +231,7 @@ class Store:
     def receipt(self, request_id: str, user: str | None) -> bytes | None:
         """The packed charge of a request: on its user's shard, or on any where no user is given."""
         shards = range(self.shards_count) if user is None else [schema.shard_of(user, self.shards_count)]
-        with _refusals():
+        with refusals():
             for shard in shards:
                 packed: bytes | None = self._client.get(schema.receipt_key(shard, request_id))
                 if packed is not None:
@@ -286,7 +240,7 @@ class Store:
 
     def document(self, document_hash: str) -> str | None:
         """A deployment document."""
-        with _refusals():
+        with refusals():
             value = self._client.get(schema.basis_key(document_hash))
         return None if value is None else value.decode()
 
@@ -295,7 +249,7 @@ class Store:
         for shard in range(self.shards_count):
             after = "-"
             while True:
-                with _refusals():
+                with refusals():
                     entries = self._client.xrange(schema.stream_key(shard), min=after, count=_CHUNK)
                 if not entries:
                     break
@@ -305,7 +259,7 @@ class Store:
 
     def labels(self) -> dict[str, str]:
         """Pseudonym -> the operator's label."""
-        with _refusals():
+        with refusals():
             rows = [self._client.hgetall(schema.labels_key(shard)) for shard in range(self.shards_count)]
         return {user.decode(): label.decode() for row in rows for user, label in row.items()}
 

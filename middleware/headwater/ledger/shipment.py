@@ -13,9 +13,10 @@ from typing import Final
 
 from headwater.ledger import packing, schema
 from headwater.ledger.batch import Batch
+from headwater.ledger.connection import StoreError
 from headwater.ledger.durability import Durability
 from headwater.ledger.frames import START, Frame, Kind, Position
-from headwater.ledger.redis import Behind, Store, StoreError
+from headwater.ledger.redis import Behind, Store
 from headwater.ledger.stats import Stats
 from headwater.ledger.tail import Tail, head_of
 from headwater.records import Charge

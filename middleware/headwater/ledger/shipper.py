@@ -17,11 +17,12 @@ from typing import Final, Protocol
 
 from headwater.errors import ConfigError, HeadwaterError, LedgerError
 from headwater.ledger.adoption import Adopted, Orphanage
+from headwater.ledger.connection import ClientFactory, StoreError, connect
 from headwater.ledger.durability import Durability, WaitAof
 from headwater.ledger.frames import Position
 from headwater.ledger.journal import Journal
 from headwater.ledger.periods import PeriodCache
-from headwater.ledger.redis import ClientFactory, Store, StoreError, connect
+from headwater.ledger.redis import Store
 from headwater.ledger.shipment import Shipment
 from headwater.ledger.stats import Stats
 
