@@ -48,7 +48,7 @@ def chat(base_url: str, say: Callable[[str], None]) -> Iterator[Turn]:
                 if manner == "whole"
                 else _stream(clients[user], user, question, manner)
             )
-            for line in _lines(turn, manner):
+            for line in lines(turn, manner):
                 say(line)
             yield turn
     finally:
@@ -116,7 +116,8 @@ def _stream(client: OpenAI, user: str, question: str, manner: str) -> Turn:
     )
 
 
-def _lines(turn: Turn, manner: str) -> Iterator[str]:
+def lines(turn: Turn, manner: str) -> Iterator[str]:
+    """A turn as the demo prints it."""
     yield f"{turn.user} asks: {turn.question}   [{manner.replace('-', ' ')}]"
     yield f"  answer:    {turn.answer}   (finish_reason={turn.finish_reason})"
     footprint = turn.footprint
