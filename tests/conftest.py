@@ -13,7 +13,7 @@ import pytest
 
 from headwater import config
 from headwater.identity import key_fingerprint, load_key
-from headwater.ledger import Ledger
+from headwater.ledger import Ledger, Reader
 
 if TYPE_CHECKING:
     from headwater.meter import Meter
@@ -71,6 +71,22 @@ def make_meter(data_dir: Path) -> Iterator[MakeMeter]:
 def meter(make_meter: MakeMeter) -> Meter:
     """A meter with the settings most tests want."""
     return make_meter()
+
+
+@pytest.fixture(autouse=True)
+def closed_readers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Readers that a test opens in passing are closed after it."""
+    opened: list[Reader] = []
+    open_reader = Ledger.reader
+
+    def reader(self: Ledger) -> Reader:
+        opened.append(open_reader(self))
+        return opened[-1]
+
+    monkeypatch.setattr(Ledger, "reader", reader)
+    yield
+    for one in opened:
+        one.close()
 
 
 _numbers = itertools.count()

@@ -31,9 +31,10 @@ ALLOWED: dict[str, set[str]] = {
     "serving": BASE | {"catalog", "physics", "config"},
     "receipts": BASE | {"catalog", "physics"},
     "meter": BASE | {"config", "identity", "ledger", "serving", "telemetry", "tokens"},
+    "bodies": set(),
     "headers": {"disclosure"},
     "settlement": BASE | {"dialects", "meter", "serving", "ulid"},
-    "exchange": BASE | {"dialects", "disclosure", "headers", "identity", "meter", "settlement"},
+    "exchange": BASE | {"bodies", "dialects", "disclosure", "headers", "identity", "meter", "settlement"},
     "wellknown": BASE | {"identity", "meter", "receipts", "ulid"},
     "middleware": BASE
     | {"config", "dialects", "disclosure", "exchange", "identity", "meter", "telemetry", "wellknown"},

@@ -56,7 +56,14 @@ def test_ready_made_settings_are_taken_as_they_are() -> None:
     ("document", "words"),
     [
         ({"ledger": {"redis_url": "http://x"}}, ["ledger.redis_url", "redis://", "http://x"]),
-        ({"ledgr": {}}, ["ledgr"]),
+        ({"ledgr": {}}, ["ledgr", "no such setting"]),
+        (
+            {"deployment": [{"hardwear": "x", "engine": "y"}]},
+            ["[[deployment]] number 1, hardwear", "did you mean 'hardware'"],
+        ),
+        ({"deployment": {"hardware": "x"}}, ["must be a list", "[[deployment]]"]),
+        ({"deployment": [{"engine": "y"}]}, ["[[deployment]] number 1, hardware: is missing"]),
+        ({"identity": {"from": "api-key"}}, ["identity.from: must be a list, not 'api-key'"]),
         ({"deployment": [{"hardware": "dgx-a100", "engine": "vllm-0.11", "accelerators": 0}]}, ["accelerators", "0"]),
         ({"identity": {"labels": {"ada": "plain-key"}}}, ["identity.labels.ada", "plain-key"]),
         ({"limits": {"hold_bytes": -1}}, ["limits.hold_bytes", "-1"]),

@@ -65,7 +65,7 @@ def house(model_url: str, tmp_path_factory: pytest.TempPathFactory, short_folder
     settings = config.load(
         {
             "ledger": {"data_dir": str(folder)},
-            "identity": {"labels": {"ada": subject_digest("sk-ada")}},
+            "identity": {"labels": {"ada": "api-key:" + subject_digest("sk-ada")}},
             "deployment": [
                 {
                     "match": [model.MODEL],

@@ -203,7 +203,8 @@ def test_an_upstream_that_is_not_there_is_a_502_that_says_so(start: Start, meter
     answer = _post(url, request(), key)
 
     assert answer.status_code == 502
-    assert nowhere in answer.json()["error"]["message"]
+    assert "cannot be reached" in answer.json()["error"]["message"]
+    assert nowhere not in answer.text
     assert meter.ledger.flush(10.0)
     assert meter.ledger.reader().user_row(meter.identity.user(scope(key=key)), meter.month()).incomplete_count == 1
 
@@ -333,10 +334,56 @@ async def test_websockets_are_told_that_the_gateway_has_none() -> None:
     assert (sent[0]["type"], sent[0]["code"]) == ("websocket.close", 1011)
 
 
-@pytest.mark.parametrize("upstream", ["127.0.0.1:8000", "ftp://x", "http://", "http://x?y=1", ""])
+@pytest.mark.parametrize(
+    "upstream", ["127.0.0.1:8000", "ftp://x", "http://", "http://x?y=1", "", "http://user:secret@x"]
+)
 def test_an_address_that_is_none_is_refused_by_name(upstream: str) -> None:
-    with pytest.raises(ConfigError, match="upstream"):
+    with pytest.raises(ConfigError, match="upstream") as caught:
         Gateway(upstream)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_ends_like_an_sdks_is_taken_without_its_version() -> None:
+    assert Gateway("http://127.0.0.1:8000/v1/").upstream == "http://127.0.0.1:8000"
+
+
+def test_a_gateway_that_leads_back_to_itself_says_so(start: Start) -> None:
+    with server.listening(0) as listener:
+        gateway = Gateway(server.url(listener))
+        with server.serving(gateway, listener):
+            answer = httpx.get(server.url(listener) + "/health", timeout=10)
+
+    assert answer.status_code == 508
+    assert "back to itself" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/../b", "/%2e%2e/b", "/a/..%2f../b", "/a\\..\\..\\b"])
+async def test_no_path_climbs_out_of_the_upstreams_prefix(path: str) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    raw = {**scope(path), "raw_path": path.encode()}
+    await Gateway("http://127.0.0.1:9/tenant-a")(raw, _never, send)
+
+    assert sent[0]["status"] == 400
+
+
+def test_what_belongs_to_one_connection_is_not_forwarded(start: Start) -> None:
+    upstream = Upstream()
+    url = start(Gateway(start(upstream.app)))
+    with socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0)) as connection:
+        connection.sendall(
+            b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nX-Own: 2\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\nok"
+        )
+        while connection.recv(65536):
+            pass
+
+    headers = upstream.requests[0].headers
+    assert (headers.get("x-hop"), headers.get("expect"), headers.get("x-own")) == (None, None, "2")
+    assert headers["via"].startswith("1.1 headwater-")
 
 
 def test_the_gateway_of_the_environment(monkeypatch: pytest.MonkeyPatch, data_dir: Any) -> None:

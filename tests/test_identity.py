@@ -31,7 +31,7 @@ def test_the_same_key_in_any_of_the_three_headers_is_the_same_user() -> None:
         identity.user(_scope(x_api_key="sk-1")),
     }
 
-    assert users == {Pseudonymizer(KEY).of("sk-1")}
+    assert users == {Pseudonymizer(KEY).of("api-key", "sk-1")}
 
 
 def test_no_credentials_are_charged_to_anonymous() -> None:
@@ -45,19 +45,32 @@ def test_no_credentials_are_charged_to_anonymous() -> None:
 def test_rules_are_asked_in_their_order() -> None:
     both = _scope(authorization="Bearer sk-1", x_user="ada")
 
-    assert Identity(KEY, ["header:X-User", "api-key"]).user(both) == Pseudonymizer(KEY).of("ada")
-    assert Identity(KEY, ["api-key", "header:X-User"]).user(both) == Pseudonymizer(KEY).of("sk-1")
+    assert Identity(KEY, ["header:X-User", "api-key"]).user(both) == Pseudonymizer(KEY).of("header:x-user", "ada")
+    assert Identity(KEY, ["api-key", "header:X-User"]).user(both) == Pseudonymizer(KEY).of("api-key", "sk-1")
 
 
 def test_a_header_that_is_not_named_names_nobody() -> None:
     assert Identity(KEY, ["api-key"]).user(_scope(x_user="forged")) == ANONYMOUS
 
 
-def test_the_operators_own_rule_comes_first_and_may_know_nobody() -> None:
+def test_the_operators_own_rule_stands_in_place_of_all_others_and_may_know_nobody() -> None:
     known = Identity(KEY, ["api-key"], identify=lambda scope: scope.get("account"))
 
-    assert known.user({**_scope(api_key="sk-1"), "account": "grace"}) == Pseudonymizer(KEY).of("grace")
-    assert known.user(_scope(api_key="sk-1")) == Pseudonymizer(KEY).of("sk-1")
+    assert known.user({**_scope(api_key="sk-1"), "account": "grace"}) == Pseudonymizer(KEY).of("identify", "grace")
+    assert known.user(_scope(api_key="sk-1")) == ANONYMOUS
+
+
+def test_nobody_becomes_another_user_by_sending_their_id_as_a_key() -> None:
+    by_header = Identity(KEY, ["header:x-user", "api-key"])
+    by_rule = Identity(KEY, ["api-key"], identify=lambda _scope: "alice")
+
+    users = {
+        by_header.user(_scope(x_user="alice")),
+        by_header.user(_scope(authorization="Bearer alice")),
+        by_rule.user(_scope()),
+    }
+
+    assert len(users) == 3
 
 
 def test_an_unknown_rule_is_refused_by_name() -> None:
@@ -74,7 +87,7 @@ def test_a_flood_of_callers_does_not_grow_without_bound() -> None:
         identity.user(_scope(api_key=f"sk-{number}"))
 
     assert len(identity._cache) <= 10_000
-    assert identity.user(_scope(api_key="sk-1")) == Pseudonymizer(KEY).of("sk-1")
+    assert identity.user(_scope(api_key="sk-1")) == Pseudonymizer(KEY).of("api-key", "sk-1")
 
 
 @given(st.binary(min_size=1).filter(lambda raw: raw.strip()))
@@ -86,9 +99,11 @@ def test_any_bytes_in_a_header_give_a_pseudonym_that_does_not_show_them(raw: byt
 
 
 def test_a_pseudonym_depends_on_the_key_and_a_digest_stands_for_its_subject() -> None:
-    assert Pseudonymizer(KEY).of("ada") != Pseudonymizer(bytes(32)).of("ada")
-    assert Pseudonymizer(KEY).of("ada") == Pseudonymizer(KEY).of_digest(subject_digest("ada"))
-    assert subject_digest("ada") not in Pseudonymizer(KEY).of("ada")
+    mine = Pseudonymizer(KEY)
+
+    assert mine.of("api-key", "ada") != Pseudonymizer(bytes(32)).of("api-key", "ada")
+    assert mine.of("api-key", "ada") == mine.of_digest("api-key", subject_digest("ada"))
+    assert subject_digest("ada") not in mine.of("api-key", "ada")
 
 
 def test_the_key_is_made_once_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,20 @@ from headwater.errors import ConfigError, LedgerError
 from headwater.identity import KEY_FILE
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
-from tests.asgi import CHAT, STREAM_WITH_USAGE, Seen, call, json_app, reply, request, scope, stream_app, unfolded
+from tests.asgi import (
+    CHAT,
+    DONE,
+    STREAM_WITH_USAGE,
+    Seen,
+    call,
+    content,
+    json_app,
+    reply,
+    request,
+    scope,
+    stream_app,
+    unfolded,
+)
 from tests.conftest import MakeMeter
 
 
@@ -132,19 +147,88 @@ def test_without_lifespan_messages_the_first_request_starts_the_ledger(data_dir:
     assert "headwater-footprint" in answer.headers
 
 
-def test_another_identity_key_refuses_to_start(data_dir: Path, short_folder: Path) -> None:
-    other = short_folder / "other"
-    other.mkdir()
-    (other / KEY_FILE).write_bytes(bytes(32))
+def test_another_identity_key_refuses_to_start(data_dir: Path) -> None:
     before = (data_dir / KEY_FILE).read_bytes()
-    app = Starlette()
-    app.add_middleware(FootprintMiddleware, settings=_settings(data_dir))
     (data_dir / KEY_FILE).write_bytes(bytes(32))
     try:
-        with pytest.raises((ConfigError, LedgerError), match="key"), TestClient(app):
-            pass
+        said = _lifespan_of(FootprintMiddleware(json_app(b""), _settings(data_dir)))
     finally:
         (data_dir / KEY_FILE).write_bytes(before)
+
+    assert said["type"] == "lifespan.startup.failed"
+    assert "key" in said["message"]
+
+
+def _lifespan_of(app: FootprintMiddleware) -> Any:
+    """The first word of an app to a server that starts it."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
+    return sent[0]
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        ({"deployment": [{"engine": "vllm-0.11"}]}, "hardware"),
+        ({"deployment": [{"hardware": "dgx-z9", "engine": "vllm-0.11"}]}, "dgx-z9"),
+        ({"identity": {"from": ["cookie"]}}, "cookie"),
+    ],
+)
+def test_settings_that_cannot_be_used_stop_the_server_at_its_start(document: Any, word: str, data_dir: Path) -> None:
+    app = FootprintMiddleware(json_app(b""), {"ledger": {"data_dir": str(data_dir)}, **document})
+
+    said = _lifespan_of(app)
+
+    assert said["type"] == "lifespan.startup.failed"
+    assert word in said["message"]
+    with pytest.raises(ConfigError, match=word):
+        _ = app.meter
+
+
+async def test_without_lifespan_bad_settings_are_logged_once_and_replies_pass_unmetered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = FootprintMiddleware(json_app(reply()), {"deployment": []} | {"ledgr": {}})
+
+    with caplog.at_level(logging.ERROR, "headwater"):
+        seen = [await call(app, request()) for _ in range(2)]
+
+    assert [one.body for one in seen] == [reply(), reply()]
+    assert len(caplog.records) == 1
+    assert "ledgr" in caplog.records[0].message
+
+
+def test_a_journal_that_cannot_be_written_lets_the_app_start_unmetered(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise LedgerError("Read-only file system")
+
+    monkeypatch.setattr(meter, "start", refuse)
+    started: list[str] = []
+
+    async def lifespan(_app: Any) -> Any:
+        started.append("app")
+        yield
+
+    app = Starlette(routes=[Route(CHAT, _answer, methods=["POST"])], lifespan=contextlib.asynccontextmanager(lifespan))
+    with (
+        caplog.at_level(logging.ERROR, "headwater"),
+        TestClient(FootprintMiddleware(app, meter=meter)) as client,
+    ):
+        answer = client.post(CHAT, content=request())
+
+    assert started == ["app"]
+    assert answer.status_code == 200
+    assert "headwater-id" not in answer.headers
+    assert "Read-only file system" in caplog.text
 
 
 async def test_a_ledger_that_refuses_leaves_the_app_as_it_is(
@@ -165,14 +249,7 @@ async def test_a_ledger_that_refuses_leaves_the_app_as_it_is(
     ]
 
 
-def test_settings_that_cannot_be_used_fail_at_once() -> None:
-    with pytest.raises(ConfigError, match="hardware"):
-        FootprintMiddleware(json_app(b""), {"deployment": [{"engine": "vllm-0.11"}]})
-    with pytest.raises(ConfigError, match="dgx-z9"):
-        FootprintMiddleware(json_app(b""), {"deployment": [{"hardware": "dgx-z9", "engine": "vllm-0.11"}]})
-
-
-async def test_a_failing_identity_rule_leaves_the_reply_alone(make_meter: MakeMeter) -> None:
+async def test_a_failing_identity_rule_is_charged_to_anonymous(make_meter: MakeMeter) -> None:
     def identify(_scope: Any) -> str | None:
         raise KeyError("no such account")
 
@@ -180,9 +257,127 @@ async def test_a_failing_identity_rule_leaves_the_reply_alone(make_meter: MakeMe
     app = FootprintMiddleware(json_app(reply()), meter=meter)
 
     seen = await call(app, request())
+    me = await call(app, path="/.well-known/headwater/me", method="GET")
 
-    assert seen.body == reply()
-    assert meter.telemetry.failures_count == 1
+    assert "headwater-footprint" in seen.headers
+    assert me.status == 401
+    assert meter.telemetry.failures_count == 2
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_bodies_and_headers_of_any_kind_that_servers_take_are_taken(
+    meter: Meter, key: str, streaming: bool
+) -> None:
+    """ASGI says bytes and an iterable; servers also take memoryviews, and a generator can be read once."""
+    chunks = STREAM_WITH_USAGE if streaming else [reply()]
+    kind = b"text/event-stream" if streaming else b"application/json"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.early_hint", "links": []})
+        headers = (pair for pair in [(b"content-type", kind), (b"x-own", b"1")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number, chunk in enumerate(chunks):
+            more = number < len(chunks) - 1
+            await send({"type": "http.response.body", "body": memoryview(chunk), "more_body": more})
+
+    body = request(stream=streaming, stream_options={"include_usage": True}) if streaming else request()
+    seen = await call(FootprintMiddleware(app, meter=meter), body, key=key)
+
+    assert seen.messages.pop(0)["type"] == "http.response.early_hint"
+    assert seen.headers["x-own"] == "1"
+    assert seen.headers["content-type"] == kind.decode()
+    assert unfolded(seen.body) == b"".join(chunks)
+    assert b'"footprint"' in seen.body
+
+
+async def test_headwater_behind_headwater_discloses_once(meter: Meter, key: str) -> None:
+    disclosed = await call(FootprintMiddleware(json_app(reply()), meter=meter), request(), key=key)
+    behind = json_app(disclosed.body, headers=[(b"headwater-id", disclosed.headers["headwater-id"].encode())])
+
+    seen = await call(FootprintMiddleware(behind, meter=meter), request(), key=key)
+
+    assert seen.body == disclosed.body
+    assert [name for name, _ in seen.messages[0]["headers"]].count(b"headwater-id") == 1
+
+
+async def test_two_tasks_that_send_at_the_end_of_a_stream_charge_once(meter: Meter, key: str) -> None:
+    long = [content("word " * 9_000), content("", "stop")]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": long[0], "more_body": True})
+        ending = asyncio.ensure_future(send({"type": "http.response.body", "body": long[1], "more_body": True}))
+        await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b": ping\n\n", "more_body": True})
+        await ending
+        await send({"type": "http.response.body", "body": DONE})
+
+    seen = await call(FootprintMiddleware(app, meter=meter), request(stream=True), key=key)
+
+    assert await asyncio.to_thread(meter.ledger.flush, 10.0)
+    entries = [charge.request_id for charge in meter.ledger.reader().ledger_entries()]
+    assert entries.count(seen.headers["headwater-id"]) == 1
+    assert meter.serving.of("llama-3.1-70b").load.in_flight_count == 0
+    assert sorted(unfolded(seen.body)) == sorted(b"".join(long) + b": ping\n\n" + DONE)
+
+
+async def test_a_json_reply_cancelled_while_it_is_counted_keeps_its_tokens(
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = threading.Event()
+    go_on = threading.Event()
+    count_text = meter.counter.count_text
+
+    def slow(text: str, model: str | None) -> Any:
+        counting.set()
+        go_on.wait(10)
+        return count_text(text, model)
+
+    monkeypatch.setattr(meter.counter, "count_text", slow)
+    choice = {"index": 0, "message": {"role": "assistant", "content": "word " * 9_000}, "finish_reason": "stop"}
+    app = FootprintMiddleware(json_app(reply(usage=None, choices=[choice])), meter=meter)
+
+    task = asyncio.ensure_future(call(app, request(), key=key))
+    await asyncio.to_thread(counting.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await asyncio.gather(*meter._tasks)
+
+    assert await asyncio.to_thread(meter.ledger.flush, 10.0)
+    row = meter.ledger.reader().user_row(meter.identity.user(scope(key=key)), meter.month())
+    assert (row.requests_count, row.incomplete_count) == (1, 1)
+    assert 8_900 < row.output_tokens < 9_300
+
+
+@pytest.mark.parametrize("number", ["1e308", "1" + "0" * 400, "1e15", "-1"])
+async def test_an_absurd_number_harms_no_reply_no_charge_and_no_neighbour(meter: Meter, key: str, number: str) -> None:
+    timings = b'"timings":{"prompt_ms":%s,"predicted_ms":%s},' % (number.encode(), number.encode())
+    whole = reply().replace(b'"usage":', timings + b'"usage":')
+    finish = content("", "stop").replace(b'"choices":', timings + b'"choices":')
+
+    seen = await call(FootprintMiddleware(json_app(whole), meter=meter), request(), key=key)
+    streamed = await call(
+        FootprintMiddleware(stream_app([content("Hello"), finish, DONE]), meter=meter), request(stream=True), key=key
+    )
+
+    assert unfolded(seen.body) == whole
+    assert unfolded(streamed.body) == content("Hello") + finish + DONE
+    assert await asyncio.to_thread(meter.ledger.flush, 10.0)
+    row = meter.ledger.reader().user_row(meter.identity.user(scope(key=key)), meter.month())
+    assert (row.requests_count, row.incomplete_count, row.unknown_count) == (2, 0, 0)
+    assert meter.serving.of("llama-3.1-70b").load.in_flight_count == 0
+
+
+async def test_absurd_token_counts_are_no_counts(meter: Meter, key: str) -> None:
+    usage = {"prompt_tokens": 10**12, "completion_tokens": 10**12, "total_tokens": 2 * 10**12}
+
+    seen = await call(FootprintMiddleware(json_app(reply(usage=usage)), meter=meter), request(), key=key)
+
+    assert b"src=counted" in seen.headers["headwater-footprint"].encode()
 
 
 class _Broken:
@@ -305,3 +500,14 @@ def test_loading_config_from_a_file_path(tmp_path: Path, data_dir: Path) -> None
     made = FootprintMiddleware(json_app(b""), path)
 
     assert made.meter.settings == config.load(path)
+
+
+async def test_two_middlewares_on_one_meter_share_one_journal(meter: Meter, key: str) -> None:
+    ids = []
+    for _ in range(3):
+        seen = await call(FootprintMiddleware(json_app(reply()), meter=meter), request(), key=key)
+        ids.append(seen.headers["headwater-id"])
+
+    assert await asyncio.to_thread(meter.ledger.flush, 10.0)
+    charges = [charge.request_id for charge in meter.ledger.reader().ledger_entries()]
+    assert [request_id for request_id in charges if request_id in ids] == ids

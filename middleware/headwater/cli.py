@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -50,7 +51,13 @@ ConfigOption = Annotated[
 
 def main() -> None:
     """The entry point of `headwater`."""
-    app()
+    try:
+        app()
+    except OSError as error:  # a full disk behind a redirection, a pipe whose reader has gone
+        sys.stderr.write(f"headwater: cannot write the output: {error.strerror}\n")
+        # What is left in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _say(text: str) -> None:
@@ -122,10 +129,16 @@ def serve(
             import uvicorn
 
             from headwater.gateway import Gateway
+            from headwater.meter import Meter
         except ImportError as error:
             raise ConfigError(f"{error.name} is not installed; run: pip install 'headwater[gateway]'") from None
-        Gateway(upstream)  # says what is wrong with the address before any process is started
-        config.load(settings)
+        # Everything that can be wrong is found before any process is started.
+        gateway = Gateway(upstream)
+        loaded = config.load(settings)
+        Meter(loaded)
+        _check_port(host, port)
+    for line in _summary(gateway.upstream, loaded):
+        typer.echo(line, err=True)
     os.environ["HEADWATER_UPSTREAM"] = upstream
     if settings is not None:
         os.environ["HEADWATER_CONFIG"] = str(settings.absolute())
@@ -142,6 +155,26 @@ def serve(
     )
 
 
+def _check_port(host: str, port: int) -> None:
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind) as listener:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port} ({error.strerror}); name another with --host and --port"
+        ) from None
+
+
+def _summary(upstream: str, settings: config.Settings) -> Iterator[str]:
+    yield f"headwater: in front of {upstream}; the ledger is {_place(settings)}"
+    for deployment in settings.deployment:
+        models = f"{', '.join(deployment.match)} as {deployment.model or 'the catalog entry of that name'}"
+        where = f"{deployment.hardware}, {deployment.engine}, {deployment.site}"
+        yield f"headwater: models {models} on {where}"
+
+
 @app.command()
 def report(
     month: Annotated[str | None, typer.Option(help="Calendar month in UTC, like 2026-11. Default: this month.")] = None,
@@ -154,7 +187,7 @@ def report(
     Examples:
       headwater report
       headwater report --month 2026-11 --format csv > november.csv
-      headwater report --format json | jq .total
+      headwater report --format json | jq '.rows[] | {user, energy_j}'
     """
     from headwater.ledger import Reader
     from headwater.reports import as_csv, as_json, as_table, month_now, statement
@@ -185,14 +218,17 @@ def explain(
     from headwater.receipts import as_text, receipt
 
     with _explained():
+        request_id = request_id.upper()
         if not ulid.is_valid(request_id):
-            raise ConfigError(f"{request_id!r} is no request id; a Headwater-Id has 26 letters and digits")
+            raise ConfigError(
+                f"{request_id!r} is no request id; a Headwater-Id has 26 digits and letters without I, L, O, U"
+            )
         loaded = config.load(settings)
         with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader:
             charge = reader.receipt(request_id)
             if charge is None:
                 raise LedgerError(
-                    f"there is no receipt {request_id} in {_place(loaded)}; receipts are kept for 48 hours"
+                    f"there is no receipt {request_id} in the ledger ({_place(loaded)}); receipts are kept for 48 hours"
                 )
             document = receipt(charge, reader.document(charge.deployment_hash))
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else as_text(document), nl=as_json)

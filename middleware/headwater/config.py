@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,10 +47,13 @@ class LedgerSettings(_Section):
 
 
 class IdentitySettings(_Section):
-    """`[identity]`. `from`: rules in their order. `labels`: label -> SHA-256 (hex) of the user id or API key."""
+    """`[identity]`. `from`: rules in their order. `labels`: label -> the rule that finds the user, a colon, and the SHA-256
+    (hex) of the API key or user id: `api-key:0f1e...`, `header:x-user-id:0f1e...`, `identify:0f1e...`."""
 
     rules: tuple[_Name, ...] = Field(default=("api-key",), alias="from")
-    labels: dict[str, Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]] = Field(default_factory=dict)
+    labels: dict[str, Annotated[str, StringConstraints(pattern=r"^(api-key|header:[^:]+|identify):[0-9a-f]{64}$")]] = (
+        Field(default_factory=dict)
+    )
 
 
 class DeploymentSettings(_Section):
@@ -104,6 +108,22 @@ class Settings(_Section):
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
 
+_KNOWN = tuple(
+    field.alias or name
+    for section in (
+        Settings,
+        LedgerSettings,
+        IdentitySettings,
+        DeploymentSettings,
+        FallbackSettings,
+        FactorSettings,
+        DisclosureSettings,
+        LimitSettings,
+    )
+    for name, field in section.model_fields.items()
+)
+
+
 def load(
     source: Settings | Mapping[str, Any] | str | Path | None = None, *, environment: Mapping[str, str] | None = None
 ) -> Settings:
@@ -125,11 +145,28 @@ def load(
     try:
         return Settings.model_validate(document)
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, part['loc']))}: {part['msg']} (found {part.get('input')!r})"
-            for part in error.errors()
-        ]
+        lines = [f"  {_place(part['loc'])}: {_words(part)}" for part in error.errors()]
         raise ConfigError("\n".join([f"{name} cannot be used:", *lines])) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`deployment.0.hardware` as people count: `[[deployment]] 1, hardware`."""
+    if len(location) > 1 and isinstance(location[1], int):
+        return f"[[{location[0]}]] number {location[1] + 1}{''.join(f', {part}' for part in location[2:])}"
+    return ".".join(map(str, location))
+
+
+def _words(part: Any) -> str:
+    kind, found = part["type"], part.get("input")
+    if kind == "extra_forbidden":
+        close = get_close_matches(str(part["loc"][-1]), _KNOWN, n=1)
+        return f"there is no such setting{f'; did you mean {close[0]!r}?' if close else ''}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "tuple_type":
+        hint = "; write [[deployment]], with two brackets" if isinstance(found, dict) else ""
+        return f"must be a list, not {found!r}{hint}"
+    return f"{part['msg']} (found {found!r})"
 
 
 def _read(

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater import disclosure, headers
+from headwater.bodies import Copy
 from headwater.dialects.base import Dialect, Reply, StreamReader
 from headwater.identity import ANONYMOUS
 from headwater.meter import Meter
@@ -31,9 +32,9 @@ class Exchange:
     """One request and its reply, seen from between server and app."""
 
     __slots__ = (
-        "_body_parts", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
+        "_answered", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
         "_has_begun", "_held", "_held_bytes", "_meter", "_mode", "_noted_count", "_reader", "_receive",
-        "_reply_parts", "_request_bytes", "_send", "_settlement", "_start", "_timer", "usage_injected",
+        "_send", "_settlement", "_start", "_timer", "usage_injected",
     )  # fmt: skip
 
     def __init__(self, meter: Meter, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,18 +42,17 @@ class Exchange:
         self._dialect = dialect
         self._receive = receive
         self._send = send
-        self._settlement = Settlement(meter, dialect, meter.identity.user(scope))
+        self._settlement = Settlement(meter, dialect, meter.user(scope))
         self.usage_injected = False
         """Set by the gateway when it asked for usage in the client's place."""
         self._disclose = headers.wants_disclosure(scope)
-        self._body_parts: list[bytes] | None = []
-        self._request_bytes = 0
+        self._asked = Copy(meter.settings.limits.meter_bytes)
         self._mode: _Mode = "start"
         self._start: Message | None = None
         self._foldable = False
         self._held: list[Message] = []
         self._held_bytes = 0
-        self._reply_parts: list[bytes] | None = []
+        self._answered = Copy(meter.settings.limits.meter_bytes)
         self._reader: StreamReader | None = None
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
@@ -91,19 +91,13 @@ class Exchange:
         return message
 
     def _take_request(self, message: Message) -> None:
-        part = message.get("body", b"")
-        self._request_bytes += len(part)
-        if self._body_parts is not None:
-            if self._request_bytes > self._meter.settings.limits.meter_bytes:
-                self._body_parts = None
-            elif part:
-                self._body_parts.append(part)
+        self._asked.add(message.get("body", b""))
         if not message.get("more_body", False):
             self._admit()
 
     def _admit(self) -> None:
-        parts, self._body_parts = self._body_parts, None
-        self._settlement.admit(b"".join(parts or ()))
+        asked, self._asked = self._asked, Copy(0)
+        self._settlement.admit(asked.whole() or b"")
 
     # -- the reply --------------------------------------------------------------------------------------------------
 
@@ -111,13 +105,15 @@ class Exchange:
         """The app's `send`. What comes first is the hot path: one ordinary chunk in the middle of a stream."""
         if self._feed is not None and message["type"] == "http.response.body":
             body = message.get("body", b"")
+            if type(body) is not bytes:
+                body = bytes(body)
             try:
                 out, is_held = self._feed(body)
             except Exception as error:  # metering must not break the app's reply
                 self._meter.failed(error)
                 self._feed = None
                 self._mode = "pass"
-                out, is_held = body, False
+                out, is_held = self._unread() + body, False
             now_s = self._clock_s()
             if out is not body or is_held or not self._has_begun or not message.get("more_body", False):
                 message = await self._take_chunk(message, out, now_s, is_held=is_held)
@@ -135,11 +131,24 @@ class Exchange:
             for outgoing in messages:
                 await self._send(outgoing)
 
+    def _unread(self) -> bytes:
+        """What a reader that failed still holds, as far as it will tell."""
+        try:
+            return self._reader.close() if self._reader is not None else b""
+        except Exception as error:
+            self._meter.failed(error)
+            return b""
+
     async def _take(self, message: Message) -> list[Message]:
         """What goes out for one message of the app, outside the hot path of a stream."""
         kind = message["type"]
         if kind == "http.response.start" and self._mode == "start":
-            return self._take_start(message)
+            # An iterable by the specification: it may be readable once only.
+            return self._take_start({**message, "headers": list(message.get("headers", ()))})
+        if self._mode == "start" and kind != "http.response.body":
+            return [message]  # early hints and the like
+        if kind == "http.response.body" and type(message.get("body", b"")) is not bytes:
+            message = {**message, "body": bytes(message["body"])}
         if kind == "http.response.body" and self._mode == "json":
             return await self._take_json(message)
         if kind == "http.response.body" and self._mode == "watch":
@@ -177,6 +186,9 @@ class Exchange:
             self._settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
             return [message]
         kind = headers.of(message)
+        if kind.is_disclosed:
+            # Headwater behind Headwater: what is nearer to the hardware has spoken, and has its own account.
+            self._disclose = False
         self._foldable = self._disclose and self._meter.settings.disclosure.placement != "off" and kind.may_fold
         if kind.is_encoded:
             self._settle_blind("reply-encoded")
@@ -214,21 +226,20 @@ class Exchange:
             return []
         whole = body if len(self._held) == 1 else b"".join(part.get("body", b"") for part in self._held)
         if len(whole) > hold_bytes:
-            return await self._end_watching(self._start_watching(), whole)
+            return await self._end_watching(self._start_watching())
         disclosed, reply = await self._settle_json(whole)
-        start, self._start = self._held_start(), None
+        start = self._held_start()
+        end: Message = {"type": "http.response.body", "body": whole, "more_body": False}
+        if disclosed is not None:
+            folded = reply.fold(disclosed.body) if self._foldable else None
+            length = None if folded is None else len(folded)
+            start = self._with_headers(start, footprint=disclosed.header, length=length)
+            end["body"] = whole if folded is None else folded
+        # Only now: had anything failed above, what is held would have gone out as it came.
+        self._start = None
         self._held.clear()
         self._mode = "pass"
-        end: Message = {"type": "http.response.body", "body": whole, "more_body": False}
-        if disclosed is None:
-            return [start, end]
-        folded = reply.fold(disclosed.body) if self._foldable else None
-        if folded is None:
-            return [self._with_headers(start, footprint=disclosed.header), end]
-        return [
-            self._with_headers(start, footprint=disclosed.header, length=len(folded)),
-            {**end, "body": folded},
-        ]
+        return [start, end]
 
     def _held_start(self) -> Message:
         assert self._start is not None  # noqa: S101 - set when the mode became `json`
@@ -236,26 +247,20 @@ class Exchange:
 
     def _start_watching(self) -> list[Message]:
         """Stop holding: what was held goes out with the headers that are known now; the rest is only read along."""
-        self._mode = "watch"
-        start, self._start = self._held_start(), None
+        start = self._with_headers(self._held_start())
+        self._mode, self._start = "watch", None
         held, self._held = self._held, []
-        self._reply_parts = [part.get("body", b"") for part in held]
-        return [self._with_headers(start), *held]
+        for part in held:
+            self._answered.add(part.get("body", b""))
+        return [start, *held]
 
     async def _watch(self, message: Message) -> list[Message]:
-        part = message.get("body", b"")
-        if self._reply_parts is not None:
-            self._held_bytes += len(part)
-            if self._held_bytes > self._meter.settings.limits.meter_bytes:
-                self._reply_parts = None
-            else:
-                self._reply_parts.append(part)
-        if message.get("more_body", False):
-            return [message]
-        return await self._end_watching([message], b"".join(self._reply_parts or ()))
+        self._answered.add(message.get("body", b""))
+        return [message] if message.get("more_body", False) else await self._end_watching([message])
 
-    async def _end_watching(self, outgoing: list[Message], whole: bytes) -> list[Message]:
-        if self._reply_parts is None:
+    async def _end_watching(self, outgoing: list[Message]) -> list[Message]:
+        whole = self._answered.whole()
+        if whole is None:
             self._settle_blind("reply-too-large")
         else:
             await self._settle_json(whole)
@@ -358,9 +363,14 @@ class Exchange:
                 self._settle_broken_off()
             except Exception as error:  # the app's own exception, if any, must go on
                 self._meter.failed(error)
+        self._settlement.count_out()
 
     def _settle_broken_off(self) -> None:
         settlement, reader = self._settlement, self._reader
+        if reader is None and settlement.uncounted_text:
+            # The reply was whole, but its client left while it was counted.
+            settlement.settle_counted("client_gone", settlement.uncounted_text, None)
+            return
         if reader is None:
             outcome: Outcome = "client_gone" if self._client_gone else "upstream_error"
         else:

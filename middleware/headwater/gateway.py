@@ -12,9 +12,10 @@ import asyncio
 import json
 import logging
 import os
+import secrets
 from collections.abc import Iterable
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import aiohttp
 from starlette.types import Receive, Scope, Send
@@ -34,6 +35,8 @@ _HOP_BY_HOP: Final = frozenset(
         b"transfer-encoding", b"upgrade",
     }
 )  # fmt: skip
+# Ours to say, or answered already: uvicorn has sent the 100 that `expect` asks for.
+_NOT_FORWARDED: Final = frozenset({b"host", b"content-length", b"expect"})
 _AIOHTTPS_OWN: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _CONNECT_S: Final = 10.0
 # What servers answer that do not know `stream_options`: then the same request once more without it.
@@ -54,7 +57,11 @@ class Gateway:
         parts = urlsplit(upstream)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ConfigError(f"upstream {upstream!r} is no http:// or https:// address like http://127.0.0.1:8000")
-        self.upstream = upstream.rstrip("/")
+        if parts.username is not None:
+            raise ConfigError("the upstream's address must not carry credentials: clients send their own")
+        # SDKs want addresses that end in /v1; the paths that come here begin with it.
+        self.upstream = upstream.rstrip("/").removesuffix("/v1")
+        self._pseudonym = f"headwater-{secrets.token_hex(4)}"
         self._session: aiohttp.ClientSession | None = None
         self._asks_for_usage = True
 
@@ -100,8 +107,11 @@ class Gateway:
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: bytes = scope.get("raw_path") or scope["path"].encode()
-        if not path.startswith(b"/"):
-            await _refuse(send, 400, "bad_request", "the request target must be a path")
+        if not path.startswith(b"/") or (urlsplit(self.upstream).path and _climbs(path)):
+            await _refuse(send, 400, "bad_request", "the request target must be a path below the upstream's")
+            return
+        if any(name == b"via" and self._pseudonym.encode() in value for name, value in scope["headers"]):
+            await _refuse(send, 508, "loop", "the gateway's upstream leads back to itself")
             return
         body = await _read_body(receive)
         if body is None:
@@ -122,11 +132,11 @@ class Gateway:
         try:
             response = await self._request(scope, path, body)
         except TimeoutError:
-            await _refuse(send, 504, "upstream_timeout", f"no answer from {self.upstream} in time")
+            await _refuse(send, 504, "upstream_timeout", "the upstream did not answer in time")
             return
         except aiohttp.ClientError as error:
-            log.warning("upstream %s cannot be reached: %s", self.upstream, type(error).__name__)
-            await _refuse(send, 502, "upstream_unreachable", f"{self.upstream} cannot be reached; is it running?")
+            log.warning("headwater: %s cannot be reached (%s); is it running?", self.upstream, type(error).__name__)
+            await _refuse(send, 502, "upstream_unreachable", "the upstream cannot be reached")
             return
         try:
             headers = _without_hops(response.raw_headers)
@@ -172,6 +182,11 @@ class Gateway:
             return None
         return None if asking == body else asking
 
+    def _outgoing(self, headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
+        """The client's headers, and who passed them on (RFC 9110 section 7.6.3): a loop is known by it."""
+        kept = [(name, value) for name, value in _without_hops(headers) if name not in _NOT_FORWARDED]
+        return [*kept, (b"via", f"1.1 {self._pseudonym}".encode())]
+
     async def _fetch(self, scope: Scope, path: bytes, body: bytes) -> aiohttp.ClientResponse:
         query: bytes = scope.get("query_string", b"")
         url = URL(
@@ -180,18 +195,21 @@ class Gateway:
         return await self._open_session().request(
             scope["method"],
             url,
-            headers=[(_text(name), _text(value)) for name, value in _outgoing(scope["headers"])],
+            headers=[(_text(name), _text(value)) for name, value in self._outgoing(scope["headers"])],
             data=body or None,
             allow_redirects=False,
         )
 
 
-def _outgoing(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
-    return [(name, value) for name, value in _without_hops(headers) if name not in (b"host", b"content-length")]
-
-
 def _without_hops(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
-    return [(name.lower(), value) for name, value in headers if name.lower() not in _HOP_BY_HOP]
+    """What is for the whole way: neither the known hop-by-hop fields nor those that `Connection` names as such."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = {option.strip().lower() for name, value in lowered if name == b"connection" for option in value.split(b",")}
+    return [(name, value) for name, value in lowered if name not in _HOP_BY_HOP and name not in named]
+
+
+def _climbs(path: bytes) -> bool:
+    return b".." in unquote_to_bytes(path).replace(b"\\", b"/").split(b"/")
 
 
 def _text(value: bytes) -> str:

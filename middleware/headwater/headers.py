@@ -26,6 +26,8 @@ class Kind:
     is_stream: bool
     is_json: bool
     is_encoded: bool
+    is_disclosed: bool
+    """Another Headwater has disclosed its footprint already."""
     may_fold: bool
     """The body may be touched: it is not digested, not signed, not tagged, and not marked `no-transform`."""
 
@@ -38,6 +40,7 @@ def of(start: Message) -> Kind:
         is_stream=content_type == b"text/event-stream",
         is_json=content_type == b"application/json" or content_type.endswith(b"+json"),
         is_encoded=found.get(b"content-encoding", b"identity") != b"identity",
+        is_disclosed=b"headwater-id" in found,
         may_fold=_SEALS.isdisjoint(found) and b"no-transform" not in found.get(b"cache-control", b"").lower(),
     )
 

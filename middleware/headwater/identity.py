@@ -19,6 +19,8 @@ from typing import Any, Final
 from headwater.errors import ConfigError
 
 ANONYMOUS: Final = "anonymous"
+IDENTIFY: Final = "identify"
+"""The rule's name of an operator's own callable, in labels."""
 KEY_FILE: Final = "identity.key"
 _KEY_BYTES: Final = 32
 _CACHED_CALLERS: Final = 10_000
@@ -84,32 +86,33 @@ class Pseudonymizer:
 
     key: bytes
 
-    def of(self, subject: str) -> str:
-        """The pseudonym of a user id or API key: 32 hex digits."""
-        return self.of_digest(subject_digest(subject))
+    def of(self, rule: str, subject: str) -> str:
+        """The pseudonym of what a rule found: 32 hex digits. Under another rule the same text is somebody else: a caller
+        who sends another's user id as an API key must not become that user."""
+        return self.of_digest(rule, subject_digest(subject))
 
-    def of_digest(self, digest: str) -> str:
+    def of_digest(self, rule: str, digest: str) -> str:
         """The pseudonym of a subject whose SHA-256 is known."""
-        return hmac.new(self.key, digest.encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.new(self.key, f"{rule}:{digest}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 class Identity:
     """The operator's rules, in their order; the first one that finds somebody decides.
 
     Rules: `api-key` (Authorization: Bearer, api-key, x-api-key) and `header:NAME` (a header that a trusted proxy sets).
-    `identify`, where given, is asked before all rules.
+    `identify`, where given, stands in place of all rules: whom it does not know is anonymous.
     """
 
     def __init__(self, key: bytes, rules: Sequence[str], *, identify: Identify | None = None) -> None:
         self._pseudonymizer = Pseudonymizer(key)
         self._identify = identify
-        self._cache: dict[bytes, str] = {}
-        names: list[tuple[bytes, bool]] = []
+        self._cache: dict[tuple[str, bytes], str] = {}
+        names: list[tuple[bytes, str, bool]] = []
         for rule in rules:
             if rule == "api-key":
-                names += [(b"authorization", True), (b"api-key", False), (b"x-api-key", False)]
+                names += [(b"authorization", rule, True), (b"api-key", rule, False), (b"x-api-key", rule, False)]
             elif rule.startswith("header:") and len(rule) > len("header:"):
-                names.append((rule.removeprefix("header:").lower().encode("latin-1"), False))
+                names.append((rule.removeprefix("header:").lower().encode("latin-1"), rule.lower(), False))
             else:
                 raise ConfigError(f"identity rule {rule!r} is unknown; use 'api-key' or 'header:NAME'")
         self._names = names
@@ -118,26 +121,26 @@ class Identity:
         """The pseudonym that an ASGI request is charged to; `anonymous` where no rule finds anybody."""
         if self._identify is not None:
             subject = self._identify(scope)
-            if subject:
-                return self._pseudonym(subject.encode())
+            return self._pseudonym(IDENTIFY, subject.encode("utf-8", "surrogatepass")) if subject else ANONYMOUS
         headers: Headers = scope["headers"]
-        for name, is_bearer in self._names:
+        for name, rule, is_bearer in self._names:
             for header, value in headers:
                 if header == name:
                     subject_bytes = _bearer_token(value) if is_bearer else value.strip()
                     if subject_bytes:
-                        return self._pseudonym(subject_bytes)
+                        return self._pseudonym(rule, subject_bytes)
         return ANONYMOUS
 
-    def _pseudonym(self, subject: bytes) -> str:
-        found = self._cache.get(subject)
+    def _pseudonym(self, rule: str, subject: bytes) -> str:
+        found = self._cache.get((rule, subject))
         if found is None:
             if len(self._cache) >= _CACHED_CALLERS:
                 self._cache.clear()
-            found = self._cache[subject] = self._pseudonymizer.of(subject.decode("utf-8", "surrogateescape"))
+            found = self._pseudonymizer.of(rule, subject.decode("utf-8", "surrogateescape"))
+            self._cache[rule, subject] = found
         return found
 
 
 def _bearer_token(value: bytes) -> bytes:
-    scheme, _, token = value.strip().partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" else b""
+    parts = value.split(None, 1)
+    return parts[1].strip() if len(parts) > 1 and parts[0].lower() == b"bearer" else b""

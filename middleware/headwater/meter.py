@@ -6,14 +6,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from headwater.__about__ import __version__
 from headwater.config import Settings
 from headwater.errors import HeadwaterError
-from headwater.identity import Identify, Identity, Pseudonymizer, key_fingerprint, load_key
+from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
 from headwater.ledger import Ledger
 from headwater.records import Amounts, Charge, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
@@ -23,6 +23,8 @@ from headwater.units import micrograms, microjoules, nanolitres
 
 log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
+# A gigawatt for an hour: no request's share, and far inside the ledger's 64 bits.
+_MOST_FACILITY_J: Final = 1e9 * 3600
 
 
 def amounts(footprint: Footprint) -> Amounts:
@@ -42,6 +44,11 @@ def amounts(footprint: Footprint) -> Amounts:
         carbon_low_micrograms=micrograms(carbon_g * spread.carbon_low),
         carbon_high_micrograms=micrograms(carbon_g * spread.carbon_high),
     )
+
+
+def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:
+    rule, _, digest = subject.rpartition(":")
+    return pseudonymizer.of_digest(rule.lower(), digest)
 
 
 class Meter:
@@ -78,7 +85,9 @@ class Meter:
                 data_dir=settings.ledger.data_dir,
                 redis_url=settings.ledger.redis_url,
                 key_fingerprint=key_fingerprint(key),
-                labels={pseudonymizer.of_digest(digest): label for label, digest in settings.identity.labels.items()},
+                labels={
+                    _labelled(pseudonymizer, subject): label for label, subject in settings.identity.labels.items()
+                },
             )
         )
         self._documented: set[str] = set()
@@ -141,9 +150,22 @@ class Meter:
         self.ledger.charge(charge)
         self.telemetry.charged(charge)
 
+    def user(self, scope: Mapping[str, Any]) -> str:
+        """The pseudonym that a request is charged to. An operator's rule that fails finds nobody: `anonymous` pays."""
+        try:
+            return self.identity.user(scope)
+        except Exception as error:
+            self.failed(error)
+            return ANONYMOUS
+
     def footprint(self, served: Served, usage: Usage, observation: Observation) -> Footprint | Unknown:
-        """Price an exchange."""
-        return served.unknown if served.profile is None else served.profile.estimate(usage, observation)
+        """Price an exchange. What no ledger could hold has no footprint: it is nobody's true share."""
+        if served.profile is None:
+            return served.unknown
+        found = served.profile.estimate(usage, observation)
+        if isinstance(found, Footprint) and not found.facility_j * found.spread.energy_high < _MOST_FACILITY_J:
+            return Unknown(reason="out-of-range")
+        return found
 
     def month(self) -> str:
         """The calendar month (UTC) that accounts are kept under now: `2026-11`."""

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headwater import config, dialects, wellknown
 from headwater.config import Settings
 from headwater.disclosure import WELL_KNOWN
-from headwater.errors import HeadwaterError
+from headwater.errors import ConfigError, HeadwaterError
 from headwater.exchange import Exchange, of_scope
 from headwater.identity import Identify
 from headwater.meter import Meter
@@ -35,8 +35,9 @@ class FootprintMiddleware:
         meter_provider: OpenTelemetry's, for the metrics; None takes the global one.
         meter: a ready-made meter, in place of the three above.
 
-    Raises:
-        ConfigError: at once, when the settings cannot be used.
+    Settings that cannot be used, and a store that refuses (another identity key), stop the server at its start, with
+    the reason. Where the server sends no lifespan messages, the reason is logged and replies pass through unmetered; so
+    they do when the local journal cannot be written.
     """
 
     def __init__(
@@ -49,14 +50,29 @@ class FootprintMiddleware:
         meter: Meter | None = None,
     ) -> None:
         self.app = app
-        self.meter = (
-            meter
-            if meter is not None
-            else Meter(config.load(settings), identify=identify, meter_provider=meter_provider)
-        )
+        self._meter = meter
+        self._refusal: HeadwaterError | None = None
+        self._is_refusal_said = False
         self._starting: asyncio.Future[None] | None = None
         self._is_started = False
-        self._is_refused = False
+        if meter is None:
+            # Not raised here: Starlette makes its middleware when the server starts, and uvicorn would take the exception
+            # for an app without lifespan, and then answer every request with it.
+            try:
+                self._meter = Meter(config.load(settings), identify=identify, meter_provider=meter_provider)
+            except HeadwaterError as error:
+                self._refusal = error
+
+    @property
+    def meter(self) -> Meter:
+        """What all exchanges share: ledger, metrics, settings.
+
+        Raises:
+            HeadwaterError: there is none, because the settings cannot be used.
+        """
+        if self._meter is None:
+            raise self._refusal or HeadwaterError("there is no meter")
+        return self._meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -72,21 +88,45 @@ class FootprintMiddleware:
         if dialect is None and not path.startswith(_PREFIX):
             await self.app(scope, receive, send)
             return
-        if not self._is_started:
+        if not self._is_started and self._refusal is None:
             await self._start_late()
-        if self._is_refused:
+        if self._meter is None or self._refusal is not None:
+            self._say_refusal()
             await self.app(scope, receive, send)
         elif dialect is None:
-            await wellknown.answer(self.meter, path.removeprefix(_PREFIX), scope, receive, send)
+            await wellknown.answer(self._meter, path.removeprefix(_PREFIX), scope, receive, send)
         else:
             try:
-                exchange = Exchange(self.meter, dialect, scope, receive, send)
+                exchange = Exchange(self._meter, dialect, scope, receive, send)
             except Exception as error:  # an operator's `identify` may fail; the app must not
-                self.meter.failed(error)
+                self._meter.failed(error)
                 await self.app(scope, receive, send)
                 return
             scope["headwater"] = exchange
             await exchange.run(self.app, scope)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        startup: list[Message] = [await receive()]
+        try:
+            await self._start()
+        except ConfigError as error:
+            # Better no server than one that splits its users silently, or one that nobody knows to be unmetered.
+            await send({"type": "lifespan.startup.failed", "message": f"headwater: {error}"})
+            return
+        except HeadwaterError as error:
+            self._refusal = error
+            self._say_refusal()
+
+        async def replaying() -> Message:
+            return startup.pop() if startup else await receive()
+
+        async def stopping(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed") and self._is_started:
+                self._is_started = False
+                await self.meter.stop()
+            await send(message)
+
+        await self.app(scope, replaying, stopping)
 
     async def _start_late(self) -> None:
         """Without lifespan messages (a mounted app, a server that sends none), the first request starts the meter."""
@@ -95,31 +135,19 @@ class FootprintMiddleware:
         try:
             await asyncio.shield(self._starting)
         except HeadwaterError as error:
-            if not self._is_refused:
-                self._is_refused = True
-                log.error("headwater is off, replies pass through unmetered: %s", error)
-        else:
-            atexit.register(self.meter.ledger.close)
+            self._refusal = error
 
     async def _start(self) -> None:
         if not self._is_started:
-            await asyncio.to_thread(self.meter.start)
+            meter = self.meter
+            await asyncio.to_thread(meter.start)
             self._is_started = True
+            atexit.register(meter.ledger.close)
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def starting() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self._start()
-            return message
-
-        async def stopping(message: Message) -> None:
-            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed") and self._is_started:
-                self._is_started = False
-                await self.meter.stop()
-            await send(message)
-
-        await self.app(scope, starting, stopping)
+    def _say_refusal(self) -> None:
+        if not self._is_refusal_said:
+            self._is_refusal_said = True
+            log.error("headwater is off, replies pass through unmetered: %s", self._refusal)
 
 
 def _own_path(scope: Scope) -> str:

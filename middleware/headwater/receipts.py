@@ -147,7 +147,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
             lines.append(f"      source: {step['source']}")
     if brief:
         given_count = len(document["derivation"]) - len(steps)
-        lines.append(f"  and {given_count} factors with their sources: headwater explain {document['id']}")
+        lines.append(f"  (from {given_count} factors, left out here)")
     if document["derivation_agrees"] is False:
         lines.append(
             "  THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."

@@ -14,6 +14,7 @@ from headwater.records import Deployment, Unknown
 OTHER: Final = "other"
 """What stands in accounts and metrics for a model that is not in the catalog: never a string a client made up."""
 _CACHED_MODELS: Final = 1_000
+_CACHED_NAME_CHARACTERS: Final = 200
 
 
 class Load:
@@ -88,6 +89,7 @@ class Serving:
         self._loads = [Load() for _ in settings.deployment]
         self._elsewhere = Load()
         self._cache: dict[str | None, Served] = {}
+        self._made: dict[tuple[int, str], Served] = {}
         for deployment in settings.deployment:
             self._check(deployment)
 
@@ -97,24 +99,30 @@ class Serving:
         if found is None:
             found = self._resolve(model)
             # The name is the client's: a flood of made-up names must not fill the memory.
-            if len(self._cache) < _CACHED_MODELS:
+            if len(self._cache) < _CACHED_MODELS and len(model or "") <= _CACHED_NAME_CHARACTERS:
                 self._cache[model] = found
         return found
 
     def _resolve(self, model: str | None) -> Served:
         if model is None:
             return self._unknown("model-not-named")
-        for settings, load in zip(self._settings.deployment, self._loads, strict=True):
+        for number, settings in enumerate(self._settings.deployment):
             if any(fnmatchcase(model.lower(), pattern.lower()) for pattern in settings.match):
-                return self._served(model, settings, load)
+                return self._served(model, settings, number)
         return self._unknown("no-deployment-for-model")
 
-    def _served(self, model: str, settings: DeploymentSettings, load: Load) -> Served:
+    def _served(self, model: str, settings: DeploymentSettings, number: int) -> Served:
+        load = self._loads[number]
         name = settings.model if settings.model is not None else _catalog_name(model)
         if name is None:
             if self._settings.fallback is None:
                 return self._unknown("model-not-in-catalog", load)
             name = self._settings.fallback.model
+        if (number, name) not in self._made:
+            self._made[number, name] = self._make(settings, name, load)
+        return self._made[number, name]
+
+    def _make(self, settings: DeploymentSettings, name: str, load: Load) -> Served:
         deployment = self._deployment(settings, name)
         return Served(
             model=name,

@@ -36,12 +36,15 @@ class Settlement:
         "_dialect",
         "_entered_integral_s",
         "_first_s",
+        "_is_charged",
+        "_is_in_flight",
         "_meter",
         "_served",
         "_started_ms",
         "is_settled",
         "request",
         "request_id",
+        "uncounted_text",
         "user",
         "waited_s",
     )
@@ -54,6 +57,10 @@ class Settlement:
         self.user = user
         self.request = ChatRequest(model=None)
         self.is_settled = False
+        self.uncounted_text = ""
+        """The answer whose count was cut short."""
+        self._is_in_flight = False
+        self._is_charged = False
         self.waited_s = 0.0
         """Time that the client made us wait for it; not charged."""
         self._served: Served | None = None
@@ -81,6 +88,7 @@ class Settlement:
         served = self._served = meter.serving.of(self.request.model)
         self._admitted_s = meter.clock_s()
         self._entered_integral_s = served.load.enter(self._admitted_s)
+        self._is_in_flight = True
         self._note(served, NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
         return served
 
@@ -98,7 +106,7 @@ class Settlement:
     def refuse(self) -> None:
         """The app turned the caller away: nothing is charged, and no account is opened."""
         self.is_settled = True
-        self._admitted().load.leave(self._meter.clock_s())
+        self.count_out()
         self._meter.ledger.forget(self.request_id)
 
     def settle(
@@ -110,7 +118,7 @@ class Settlement:
         footprint: Unknown | None = None,
         ended_s: float | None = None,
     ) -> Footprint | Unknown:
-        """Count the exchange out, price it, and write its charge into the journal. To be called once.
+        """Count the exchange out, price it, and write its charge into the journal; once, whoever asks again.
 
         `footprint`: the reason why there is none, where that is known; else it is estimated. `ended_s`: when the exchange
         ended, if that was before now.
@@ -118,8 +126,11 @@ class Settlement:
         meter, served = self._meter, self._admitted()
         observation = self._observation(served, meter.clock_s() if ended_s is None else ended_s, busy_s)
         self.is_settled = True
-        served.load.leave(meter.clock_s())
+        self.count_out()
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
+        if self._is_charged:
+            return found
+        self._is_charged = True
         meter.enter(
             meter.charge(
                 request_id=self.request_id,
@@ -134,11 +145,26 @@ class Settlement:
         )
         return found
 
+    def count_out(self) -> None:
+        """The exchange no longer counts as in flight. Once; to be called whatever else fails."""
+        if self._served is not None and self._is_in_flight:
+            self._is_in_flight = False
+            self._served.load.leave(self._meter.clock_s())
+
     async def count(self, text: str) -> Usage:
-        """Count the tokens of prompt and answer where the upstream was silent; off the event loop when that takes long."""
+        """Count the tokens of prompt and answer where the upstream was silent; off the event loop when that takes long.
+
+        While it awaits, the exchange is settled to everybody else; a cancelled count opens it again, its text kept.
+        """
         if self._is_small(text):
             return self._count(text)
-        return await asyncio.to_thread(self._count, text)
+        self.uncounted_text = text
+        self.is_settled = True
+        try:
+            return await asyncio.to_thread(self._count, text)
+        except BaseException:
+            self.is_settled = False
+            raise
 
     def settle_counted(self, outcome: Outcome, text: str, busy_s: float | None) -> None:
         """Settle an exchange that broke off, with its tokens counted. Never awaits: its task may be cancelled right now."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
 
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -22,13 +25,36 @@ _PRIVATE: Final = {"cache-control": "no-store", "x-content-type-options": "nosni
 _YOUNG_MS: Final = 60_000
 
 
+# Threads of our own, and few: a slow store must not use up those that the app answers with.
+_threads: Final = ThreadPoolExecutor(max_workers=2, thread_name_prefix="headwater-read")
+_MOST_WAITING_COUNT: Final = 16
+_waiting: Final[set[asyncio.Future[Any]]] = set()
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+async def _aside(read: Callable[_P, _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
+    """Read the store off the event loop.
+
+    Raises:
+        LedgerError: too many are reading already.
+    """
+    if len(_waiting) >= _MOST_WAITING_COUNT:
+        raise LedgerError("too many wait for the store already")
+    reading = asyncio.get_running_loop().run_in_executor(_threads, partial(read, *arguments, **named))
+    _waiting.add(reading)
+    reading.add_done_callback(_waiting.discard)
+    return await reading
+
+
 async def answer(meter: Meter, name: str, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request for `/.well-known/headwater/<name>`."""
     if scope["method"] not in ("GET", "HEAD"):
         response: Response = _problem(405, "use GET", {"allow": "GET, HEAD"})
     else:
         try:
-            response = await _respond(meter, name, meter.identity.user(scope))
+            response = await _respond(meter, name, meter.user(scope))
         except LedgerError as error:
             meter.failed(error)
             response = _problem(503, "the ledger cannot be read right now; charges are not lost", {"retry-after": "5"})
@@ -41,7 +67,7 @@ async def _respond(meter: Meter, name: str, user: str) -> Response:
     kind, _, request_id = name.partition("/")
     if kind != "requests" or not ulid.is_valid(request_id):
         return _problem(404, "there is nothing here; see /me and /requests/{id}")
-    document = await run_in_threadpool(_receipt, meter, request_id, user)
+    document = await _aside(_receipt, meter, request_id, user)
     if document is None:
         # The same answer whether there is none or it is somebody else's.
         age_ms = meter.wall_s() * 1000 - ulid.time_ms(request_id)
@@ -59,7 +85,7 @@ def _receipt(meter: Meter, request_id: str, user: str) -> dict[str, Any] | None:
 async def _me(meter: Meter, user: str) -> Response:
     if user == ANONYMOUS:
         return _problem(401, "say who you are with the credentials you use for the API")
-    month, day = await run_in_threadpool(_account_rows, meter, user)
+    month, day = await _aside(_account_rows, meter, user)
     return JSONResponse({"v": 1, "user": user, "month": account(month), "day": account(day)}, headers=_PRIVATE)
 
 

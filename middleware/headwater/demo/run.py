@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,7 +69,10 @@ def _settings() -> config.Settings:
     return config.load(
         {
             "ledger": {"data_dir": str(data_dir())},
-            "identity": {"from": ["api-key"], "labels": {name: subject_digest(key) for name, key in KEYS.items()}},
+            "identity": {
+                "from": ["api-key"],
+                "labels": {name: f"api-key:{subject_digest(key)}" for name, key in KEYS.items()},
+            },
             "deployment": [
                 {
                     "match": [model.MODEL],
@@ -99,7 +104,17 @@ def _show(meter: Meter, turns: list[Turn], say: Say) -> None:
         if charge is None:
             raise HeadwaterError(f"the ledger has no receipt for {whole.request_id}")
         say(as_text(receipt(charge, reader.document(charge.deployment_hash)), brief=True))
+        say(f"All of it, factors and sources included: {_command('explain', charge.request_id)}")
+        say("")
+        say("The statement of this month, over all runs of the demo:")
+        say("")
         say(as_table(statement(reader, meter.month())))
+
+
+def _command(*arguments: str) -> str:
+    """A command of this very installation on the demo's ledger, to be copied into a shell."""
+    words = [sys.executable, "-m", "headwater", *arguments]
+    return f"HEADWATER_DATA_DIR={shlex.quote(str(data_dir()))} {shlex.join(words)}"
 
 
 def _stay(url: str, turn: Turn, say: Say) -> None:
@@ -116,7 +131,7 @@ def _stay(url: str, turn: Turn, say: Say) -> None:
     say(f"  curl -i {url}/v1/chat/completions {key} -H 'Content-Type: application/json' -d '{question}'")
     say(f"  curl {url}{disclosure.WELL_KNOWN}/me {key}")
     say(f"  curl {url}{disclosure.receipt_path(turn.request_id)} {key}")
-    say(f"  HEADWATER_DATA_DIR='{data_dir()}' headwater report --format csv")
+    say(f"  {_command('report', '--format', 'csv')}")
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()
     say("")

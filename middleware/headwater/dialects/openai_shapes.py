@@ -7,15 +7,15 @@ stands in its place (null, a boolean, a float, a string) is not a count, and the
 from __future__ import annotations
 
 import json
-import math
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from headwater.records import Usage
 
-_MOST_TOKENS: Final = 10**9  # a context is at most some 10^7 tokens; what is beyond is garbage
+_MOST_TOKENS: Final = 10**8  # a context is at most some 10^7 tokens; what is beyond is garbage
 _MS_PER_S: Final = 1000
+_MOST_MS: Final = 24 * 3600 * _MS_PER_S  # a day: what is beyond is garbage
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", bound=msgspec.Struct)
@@ -259,7 +259,7 @@ def busy_s_of(timings: Any) -> float | None:
 
 
 def _duration(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and 0 <= value < math.inf else None
+    return float(value) if type(value) in (int, float) and 0 <= value <= _MOST_MS else None
 
 
 def groq_usage(x_groq: Any) -> Any:

@@ -54,6 +54,8 @@ class OpenAIChatStream:
         self._framer = Framer()
         self._sent_count = 0
         """Bytes of the event in progress that were sent before it was complete."""
+        self._is_end_shown = False
+        """The event in progress shows that it ends the stream, so the rest of it waits."""
         self._held: bytes | None = None
         self._held_sent_count = 0
         self._waiting: list[bytes] = []
@@ -165,15 +167,17 @@ class OpenAIChatStream:
             self._blind = True
         elif pending_count > self._sent_count and not self._injected and self._held is None:
             look_at = max(0, self._sent_count - _MARKER_REACH)
-            if self._released or not self._shows_end(look_at):
+            if self._released or not (self._is_end_shown or self._shows_end(look_at)):
                 out.append(self._framer.pending(self._sent_count))
                 self._sent_count = pending_count
 
     def _shows_end(self, start: int) -> bool:
-        return _MARKER.search(self._framer.pending(start)) is not None
+        self._is_end_shown = _MARKER.search(self._framer.pending(start)) is not None
+        return self._is_end_shown
 
     def _piece(self, raw: bytes, out: list[bytes]) -> None:
         sent_count, self._sent_count = self._sent_count, 0
+        self._is_end_shown = False
         known = self._known(raw)
         if known is not None:
             out += (self._let_go(None), known[sent_count:])

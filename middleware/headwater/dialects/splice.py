@@ -15,6 +15,7 @@ import msgspec
 
 _PROBE: Final = b'"hw:probe":'
 _COLON: Final = re.compile(rb"\s*:\s*")
+_MOST_CANDIDATES: Final = 8
 _TRAILING: Final = b" \t\r\n"
 
 
@@ -35,10 +36,15 @@ def members(text: bytes) -> dict[str, bytes] | None:
 
 
 def find(text: bytes, name: str) -> tuple[int, int, int] | None:
-    """Where the top-level member `name` stands: start of its key, start and end of its value."""
+    """Where the top-level member `name` stands: start of its key, start and end of its value.
+
+    None also where too many look like it: each takes a parse of the whole text to tell.
+    """
     key = _quoted(name)
     key_start = text.rfind(key)
-    while key_start >= 0:
+    for _ in range(_MOST_CANDIDATES):
+        if key_start < 0:
+            break
         colon = _COLON.match(text, key_start + len(key))
         if colon is not None:
             start = colon.end()

@@ -51,13 +51,15 @@ class Ledger:
         self._known_documents: set[str] = set()
 
     def start(self, *, timeout_s: float = 3.0) -> None:
-        """Open the journal and start shipping. A store that does not answer within the time is waited for in the
-        background.
+        """Open the journal and start shipping; nothing where that is done already. A store that does not answer within
+        the time is waited for in the background.
 
         Raises:
             ConfigError: the store answers, but was written with another key or by another version.
             LedgerError: the journal cannot be written, or there is no embedded server for this platform.
         """
+        if self._journal is not None:
+            return
         place: Place = Embedded(self._data_dir) if self._redis_url is None else Address(self._redis_url)
         journal = Journal(
             self._data_dir,

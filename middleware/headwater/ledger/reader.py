@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import packing, schema
 from headwater.ledger.adoption import Orphanage
 from headwater.ledger.connection import READ_TIMEOUT_S, ClientFactory, connect
@@ -40,9 +40,13 @@ class Reader:
         processes left in their journals, so that a report is complete.
 
         Raises:
-            LedgerError: the store cannot be reached.
+            LedgerError: the store cannot be reached, or there never was one in the folder.
             ConfigError: the store is of another version.
         """
+        if redis_url is None and not any((data_dir / name).exists() for name in ("store", "journals")):
+            raise LedgerError(
+                f"there is no ledger in {data_dir}: nothing was ever charged there; name another folder with HEADWATER_DATA_DIR"
+            )
         with ExitStack() as stack:
             if redis_url is None:
                 place = Embedded(data_dir)

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Any, Final
+from typing import Final
 
 from headwater.records import AccountRow
 from headwater.reports.statement import Statement
@@ -52,12 +52,13 @@ def as_csv(statement: Statement) -> str:
         label = row.label or ""
         # A label that a spreadsheet would run as a formula is defused.
         guarded = f"'{label}" if label.startswith(_FORMULA_STARTS) else label
-        writer.writerow([statement.month, row.user, guarded, *(_plain(read(row)) for _, read in _COLUMNS)])
+        values = ("" if value is None else value for value in _values(row).values())
+        writer.writerow([statement.month, row.user, guarded, *values])
     return out.getvalue()
 
 
 def as_json(statement: Statement) -> str:
-    """One object: month, rows, total. Quantities as exact decimal strings; counts as numbers."""
+    """One object: month, rows, total. Counts as numbers; quantities as exact decimals in strings, null where unknown."""
     document = {
         "v": 1,
         "month": statement.month,
@@ -92,35 +93,33 @@ def as_table(statement: Statement) -> str:
 
 
 def _remarks(total: AccountRow) -> list[str]:
-    remarks = []
-    if total.not_upstream_count:
-        remarks.append(
-            f"{total.not_upstream_count} of {total.requests_count} requests: tokens counted or estimated here, or unknown."
+    remarks = [
+        f"{count:,} of {total.requests_count:,} requests {words}"
+        for count, words in (
+            (
+                total.not_upstream_count,
+                "came without token counts: those were counted or estimated here, or are unknown.",
+            ),
+            (total.unknown_count, "have no footprint: they are in no sum of energy, water and carbon."),
+            (total.incomplete_count, "did not complete: charged for what was generated, if anything."),
         )
-    if total.unknown_count:
-        remarks.append(
-            f"{total.unknown_count} of {total.requests_count} requests have no footprint: they are in no sum of energy, water and carbon."
-        )
-    if total.incomplete_count:
-        remarks.append(
-            f"{total.incomplete_count} of {total.requests_count} requests did not complete; they are charged for what was generated."
-        )
+        if count
+    ]
     return ["", *remarks] if remarks else []
 
 
 def _cells(name: str, row: AccountRow) -> list[str]:
-    return [
-        name,
-        f"{row.requests_count:,}",
-        f"{row.input_tokens:,}",
-        f"{row.cached_tokens:,}",
-        f"{row.output_tokens:,}",
-        _short(row.energy_microjoules / _WH),
-        f"({_short(row.energy_low_microjoules / _WH)} to {_short(row.energy_high_microjoules / _WH)})",
-        _short(row.water_nanolitres / _ML),
-        f"({_short(row.water_low_nanolitres / _ML)} to {_short(row.water_high_nanolitres / _ML)})",
-        _short(row.carbon_micrograms / _G),
-    ]
+    counts = [f"{row.requests_count:,}", f"{row.input_tokens:,}", f"{row.cached_tokens:,}", f"{row.output_tokens:,}"]
+    if _is_unknown(row):
+        return [name, *counts, "unknown", "", "unknown", "", "unknown"]
+    energy = row.energy_microjoules, row.energy_low_microjoules, row.energy_high_microjoules
+    water = row.water_nanolitres, row.water_low_nanolitres, row.water_high_nanolitres
+    return [name, *counts, *_with_range(energy, _WH), *_with_range(water, _ML), _short(row.carbon_micrograms / _G)]
+
+
+def _with_range(amounts: tuple[int, int, int], per: Decimal) -> tuple[str, str]:
+    value, low, high = (_short(amount / per) for amount in amounts)
+    return value, f"({low} to {high})"
 
 
 def _aligned(cells: list[str], widths: list[int]) -> str:
@@ -136,9 +135,17 @@ def _short(value: Decimal) -> str:
     return f"{value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):,f}"
 
 
-def _plain(value: int | Decimal) -> str:
-    return str(value) if isinstance(value, int) else f"{value:f}"
+def _values(row: AccountRow) -> dict[str, int | str | None]:
+    """A row's columns: counts as they are, quantities as exact decimals; None for what nobody knows."""
+    return {name: _exact(read(row), row) for name, read in _COLUMNS}
 
 
-def _values(row: AccountRow) -> dict[str, Any]:
-    return {name: value if isinstance(value := read(row), int) else f"{value:f}" for name, read in _COLUMNS}
+def _exact(value: int | Decimal, row: AccountRow) -> int | str | None:
+    if isinstance(value, int):
+        return value
+    return None if _is_unknown(row) else f"{value:f}"
+
+
+def _is_unknown(row: AccountRow) -> bool:
+    """No request of the account has a footprint: its sums of quantities are empty, which is not zero."""
+    return row.requests_count > 0 and row.unknown_count == row.requests_count
