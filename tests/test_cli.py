@@ -20,7 +20,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from headwater import __version__
+from headwater import __version__, config
 from headwater.demo import server
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
@@ -97,16 +97,47 @@ async def test_explain_prints_the_receipt_with_its_derivation(meter: Meter, key:
     assert json.loads(as_json.stdout)["derivation_agrees"] is True
 
 
-def test_report_and_explain_start_the_ledger_when_no_server_runs(short_folder: Path) -> None:
+async def test_report_and_explain_start_the_ledger_when_no_server_runs(short_folder: Path) -> None:
     folder = short_folder / "cold"
+    document = {"ledger": {"data_dir": str(folder)}, "deployment": [{"hardware": "hgx-h100", "engine": "vllm-0.11"}]}
+    meter = Meter(config.load(document, environment={}))
+    meter.start()
+    request_id = await _charged(meter, "sk-cold")
+    await meter.stop()
+    assert _until(lambda: not _processes(str(folder)))
 
-    report = run("report", "--month", "2026-11", HEADWATER_DATA_DIR=str(folder))
-    explain = run("explain", "01K9Z3M6V9R2W0Y8C4S1T7B5QH", HEADWATER_DATA_DIR=str(folder))
+    report = run("report", "--format", "json", HEADWATER_DATA_DIR=str(folder))
+    explain = run("explain", request_id.lower(), HEADWATER_DATA_DIR=str(folder))
+    missing = run("explain", "01K9Z3M6V9R2W0Y8C4S1T7B5QH", HEADWATER_DATA_DIR=str(folder))
 
-    assert report.returncode == 0, report.stderr
-    assert "total" in report.stdout
-    assert explain.returncode == 1
-    assert "no receipt 01K9Z3M6V9R2W0Y8C4S1T7B5QH" in explain.stderr
+    assert json.loads(report.stdout)["rows"][0]["requests"] == 1, report.stderr
+    assert request_id in explain.stdout
+    assert missing.returncode == 1
+    assert "no receipt 01K9Z3M6V9R2W0Y8C4S1T7B5QH" in missing.stderr
+
+
+def test_a_folder_without_a_ledger_is_said_to_have_none(tmp_path: Path) -> None:
+    done = run("report", HEADWATER_DATA_DIR=str(tmp_path / "typo"))
+
+    assert done.returncode == 1
+    assert "there is no ledger in" in done.stderr
+    assert not (tmp_path / "typo").exists()
+
+
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_1(data_dir: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "headwater", "report"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env={**os.environ, "HEADWATER_DATA_DIR": str(data_dir)},
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "headwater: cannot write the output: No space left on device\n"
 
 
 @pytest.mark.parametrize(
@@ -117,13 +148,18 @@ def test_report_and_explain_start_the_ledger_when_no_server_runs(short_folder: P
         (["explain", "nonsense"], "'nonsense' is no request id", 2),
         (["serve", "--upstream", "localhost:8000"], "localhost:8000", 2),
         (["serve"], "--upstream", 2),
+        (["serve", "--upstream", "http://127.0.0.1:9", "--config", "{typo}"], "hgx-h1000", 2),
         (["report", "--config", "nowhere.toml"], "nowhere.toml", 2),
         (["nonsense"], "nonsense", 2),
     ],
 )
 def test_a_wrong_call_names_the_value_and_ends_with_2(
-    arguments: list[str], words: str, code: int, data_dir: Path
+    arguments: list[str], words: str, code: int, data_dir: Path, tmp_path: Path
 ) -> None:
+    typo = tmp_path / "typo.toml"
+    typo.write_text('[[deployment]]\nhardware = "hgx-h1000"\nengine = "vllm-0.11"\n')
+    arguments = [argument.format(typo=typo) for argument in arguments]
+
     done = run(*arguments, HEADWATER_DATA_DIR=str(data_dir))
 
     assert done.returncode == code
@@ -148,12 +184,14 @@ def test_vocab_install_says_where_the_files_are() -> None:
     assert len(done.stdout.splitlines()) == 2
 
 
-def test_a_taken_port_is_said_to_be_taken() -> None:
+@pytest.mark.parametrize("command", [["demo", "--once"], ["serve", "--upstream", "http://127.0.0.1:9"]])
+def test_a_taken_port_is_said_to_be_taken(command: list[str], data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = run("demo", "--once", "--port", str(taken.getsockname()[1]))
+        port = str(taken.getsockname()[1])
+        done = run(*command, "--port", port, HEADWATER_DATA_DIR=str(data_dir))
 
     assert done.returncode == 2
-    assert "cannot be used" in done.stderr
+    assert port in done.stderr
     assert "--port" in done.stderr
 
 

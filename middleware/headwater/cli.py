@@ -218,14 +218,13 @@ def explain(
     from headwater.receipts import as_text, receipt
 
     with _explained():
-        request_id = request_id.upper()
-        if not ulid.is_valid(request_id):
+        if not ulid.is_valid(request_id.upper()):
             raise ConfigError(
                 f"{request_id!r} is no request id; a Headwater-Id has 26 digits and letters without I, L, O, U"
             )
         loaded = config.load(settings)
         with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader:
-            charge = reader.receipt(request_id)
+            charge = reader.receipt(request_id.upper())
             if charge is None:
                 raise LedgerError(
                     f"there is no receipt {request_id} in the ledger ({_place(loaded)}); receipts are kept for 48 hours"

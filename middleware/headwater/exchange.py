@@ -157,20 +157,19 @@ class Exchange:
         return self._let_go(message)
 
     def _let_go(self, message: Message) -> list[Message]:
-        """Send everything held, unchanged, and get out of the way."""
-        held, self._held = self._held, []
-        if not held or held[-1] is not message:
-            held.append(message)
-        self._mode = "pass"
+        """Send everything held and this message, unchanged, and get out of the way."""
+        held = self._give_up()
+        return held if held and held[-1] is message else [*held, message]
+
+    def _give_up(self) -> list[Message]:
         start, self._start = self._start, None
+        held, self._held = self._held, []
+        self._mode = "pass"
         return [start, *held] if start is not None else held
 
     async def _send_held(self) -> None:
         """The app broke off in the middle of a JSON reply: the client gets as much of it as it would have got."""
-        start, self._start = self._start, None
-        held, self._held = self._held, []
-        self._mode = "pass"
-        for message in [start, *held] if start is not None else held:
+        for message in self._give_up():
             await self._send(message)
 
     def _take_start(self, message: Message) -> list[Message]:
@@ -283,9 +282,8 @@ class Exchange:
 
     async def _take_chunk(self, message: Message, out: bytes, now_s: float, *, is_held: bool) -> Message:
         """What goes out for a chunk that begins, ends or interrupts a stream, or after which it is time to take note."""
-        settlement, reader = self._settlement, self._reader
+        settlement, reader, more = self._settlement, self._reader, message.get("more_body", False)
         assert reader is not None  # noqa: S101 - set when the mode became `stream`
-        more = message.get("more_body", False)
         if not self._has_begun:
             self._has_begun = True
             settlement.saw_first_byte(now_s)
@@ -399,5 +397,4 @@ class Exchange:
 
 def of_scope(scope: MutableMapping[str, Any]) -> Exchange | None:
     """The exchange that a middleware outside has opened for this request, if there is one."""
-    found = scope.get("headwater")
-    return found if isinstance(found, Exchange) else None
+    return found if isinstance(found := scope.get("headwater"), Exchange) else None
