@@ -25,13 +25,16 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from headwater import config
 from headwater.demo import server
 from headwater.ledger import Reader, packing
 from headwater.ledger.frames import Frame, Kind
 from headwater.ledger.tail import Tail
+from headwater.meter import Meter
+from headwater.middleware import FootprintMiddleware
 from headwater.records import AccountRow
 from headwater.reports import month_now, statement
-from tests.asgi import CHAT, STREAM_WITH_USAGE, USAGE, content, reply, request
+from tests.asgi import CHAT, STREAM_WITH_USAGE, USAGE, call, content, json_app, reply, request, scope, unfolded
 from tests.ledger.support import Server
 
 ASKING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -199,3 +202,53 @@ def iter_frames(journal: Path) -> Iterator[Frame]:
     tail.sync()
     while frames := tail.read():
         yield from frames
+
+
+async def test_replies_never_wait_for_a_store_that_is_absent_stopped_or_killed(short_folder: Path) -> None:
+    """Each reply is the same; the clients' time is bounded by the app; every charge arrives once the store is back."""
+    with tempfile.TemporaryDirectory(prefix="hw") as folder:
+        store = Server(Path(folder))
+        document = {
+            "ledger": {"data_dir": str(short_folder / "away"), "redis_url": store.url},
+            "deployment": [{"hardware": "hgx-h100", "engine": "vllm-0.11", "accelerators": 4}],
+        }
+        meter = Meter(config.load(document, environment={}))
+        meter.start()
+        whole = FootprintMiddleware(json_app(reply()), meter=meter)
+
+        async def halfway(number: int) -> None:
+            if number == 2:
+                await asyncio.to_thread(store.kill)
+
+        absent = await call(whole, request(), key="sk-away")
+        store.start()
+        assert await asyncio.to_thread(meter.ledger.flush, 20.0)
+        store.pause()
+        stopped = await asyncio.wait_for(call(whole, request(), key="sk-away"), 2.0)
+        store.resume()
+        assert await asyncio.to_thread(meter.ledger.flush, 20.0)
+        streaming = FootprintMiddleware(_stream_with(halfway), meter=meter)
+        killed = await asyncio.wait_for(call(streaming, request(**ASKING), key="sk-away"), 5.0)
+        store.start()
+        assert await asyncio.to_thread(meter.ledger.flush, 20.0)
+
+        with meter.ledger.reader() as reader:
+            row = reader.user_row(meter.identity.user(scope(key="sk-away")), meter.month())
+        meter.ledger.close()
+        store.stop()
+    assert [unfolded(seen.body) for seen in (absent, stopped)] == [reply(), reply()]
+    assert unfolded(killed.body) == b"".join(STREAM_WITH_USAGE)
+    assert (row.requests_count, row.output_tokens) == (3, 3 * USAGE["completion_tokens"])
+    assert meter.telemetry.failures_count == 0
+
+
+def _stream_with(between: Callable[[int], Any]) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for number, chunk in enumerate(STREAM_WITH_USAGE):
+            await between(number)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app

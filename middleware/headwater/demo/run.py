@@ -21,11 +21,14 @@ from headwater.demo.chat import KEYS, Turn, chat
 from headwater.errors import HeadwaterError
 from headwater.gateway import Gateway
 from headwater.identity import subject_digest
+from headwater.ledger.embedded import socket_path
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.receipts import as_text, receipt
 from headwater.reports import as_table, statement
 
+_STORE_END_LOOKS = 60
+_STORE_END_PAUSE_S = 0.05
 Say = Callable[[str], None]
 
 
@@ -62,6 +65,7 @@ def run(*, port: int, once: bool, say: Say) -> None:
         _show(meter, turns, say)
         if not once:
             _stay(url, turns[-1], say)
+    _wait_for_store()
 
 
 def _settings() -> config.Settings:
@@ -86,6 +90,16 @@ def _settings() -> config.Settings:
         },
         environment={},
     )
+
+
+def _wait_for_store() -> None:
+    """The ledger's server stops a moment after its last user; nothing is to be running when the demo has ended."""
+    address = socket_path(data_dir().resolve())
+    pause = threading.Event()
+    for _ in range(_STORE_END_LOOKS):
+        if not address.exists():
+            return
+        pause.wait(_STORE_END_PAUSE_S)
 
 
 def data_dir() -> Path:
