@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from headwater import config
 from headwater.identity import key_fingerprint, load_key
@@ -17,6 +19,11 @@ from headwater.ledger import Ledger, Reader
 
 if TYPE_CHECKING:
     from headwater.meter import Meter
+
+# Runs share their machine: how long an example takes says nothing. In CI the same examples every time; elsewhere new ones.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 MakeMeter = Callable[..., "Meter"]
 
