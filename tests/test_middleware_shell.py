@@ -20,6 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from headwater import config
+from headwater.dialects import find
 from headwater.errors import ConfigError, LedgerError
 from headwater.identity import KEY_FILE
 from headwater.meter import Meter
@@ -418,8 +419,6 @@ async def test_a_reader_that_fails_leaves_the_stream_alone(
     meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = FootprintMiddleware(stream_app(STREAM_WITH_USAGE), meter=meter)
-    from headwater.dialects import find
-
     dialect = find("POST", CHAT)
     assert dialect is not None
     make = type(dialect).stream_reader

@@ -123,6 +123,7 @@ class Exchange:
         elif self._mode == "pass":
             await self._send(message)
         else:
+            message = headers.plain(message)
             try:
                 messages = await self._take(message)
             except Exception as error:  # metering must not break the app's reply
@@ -143,12 +144,9 @@ class Exchange:
         """What goes out for one message of the app, outside the hot path of a stream."""
         kind = message["type"]
         if kind == "http.response.start" and self._mode == "start":
-            # An iterable by the specification: it may be readable once only.
-            return self._take_start({**message, "headers": list(message.get("headers", ()))})
+            return self._take_start(message)
         if self._mode == "start" and kind != "http.response.body":
             return [message]  # early hints and the like
-        if kind == "http.response.body" and type(message.get("body", b"")) is not bytes:
-            message = {**message, "body": bytes(message["body"])}
         if kind == "http.response.body" and self._mode == "json":
             return await self._take_json(message)
         if kind == "http.response.body" and self._mode == "watch":
@@ -164,7 +162,7 @@ class Exchange:
     def _give_up(self) -> list[Message]:
         start, self._start = self._start, None
         held, self._held = self._held, []
-        self._mode = "pass"
+        self._mode, self._feed = "pass", None
         return [start, *held] if start is not None else held
 
     async def _send_held(self) -> None:

@@ -1,4 +1,4 @@
-"""What a reply's headers say about it, and the headers that disclose its footprint. Pure; bytes in, bytes out."""
+"""What a reply's messages and headers say about it, and the headers that disclose its footprint. Pure; bytes in, bytes out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from headwater import disclosure
 _SEALS: Final = frozenset(
     {b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature", b"signature-input", b"etag"}
 )
+
+
+def plain(message: Message) -> Message:
+    """A response message with headers that can be read more than once, and a body of bytes: servers take any iterable
+    for the first, and a memoryview for the second."""
+    if message["type"] == "http.response.start":
+        return {**message, "headers": list(message.get("headers", ()))}
+    if type(message.get("body", b"")) is not bytes:
+        return {**message, "body": bytes(message["body"])}
+    return message
 
 
 def wants_disclosure(scope: Scope) -> bool:
