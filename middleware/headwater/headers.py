@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from starlette.types import Message, Scope
 
@@ -29,8 +28,7 @@ def wants_disclosure(scope: Scope) -> bool:
     return all(value.strip() != b"?0" for name, value in scope["headers"] if name == b"headwater-disclose")
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """What a reply is, by its headers."""
 
     is_stream: bool
@@ -44,26 +42,37 @@ class Kind:
 
 def of(start: Message) -> Kind:
     """Read the headers of a response's start message."""
-    found = {name.lower(): value for name, value in start.get("headers", ())}
-    content_type = found.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    return Kind(
-        is_stream=content_type == b"text/event-stream",
-        is_json=content_type == b"application/json" or content_type.endswith(b"+json"),
-        is_encoded=found.get(b"content-encoding", b"identity") != b"identity",
-        is_disclosed=b"headwater-id" in found,
-        may_fold=_SEALS.isdisjoint(found) and b"no-transform" not in found.get(b"cache-control", b"").lower(),
-    )
+    is_stream = is_json = is_encoded = is_disclosed = False
+    may_fold = True
+    for raw_name, value in start["headers"]:
+        name = raw_name.lower()
+        if name == b"content-type":
+            content_type = value.partition(b";")[0].strip().lower()
+            is_stream = content_type == b"text/event-stream"
+            is_json = content_type == b"application/json" or content_type.endswith(b"+json")
+        elif name == b"content-encoding":
+            is_encoded = value.strip().lower() not in (b"", b"identity")
+        elif name == b"headwater-id":
+            is_disclosed = True
+        elif name in _SEALS or (name == b"cache-control" and b"no-transform" in value.lower()):
+            may_fold = False
+    return Kind(is_stream, is_json, is_encoded, is_disclosed, may_fold)
 
 
 def disclosed(
     start: Message, *, request_id: str, footprint: bytes | None, period: bytes | None, length: int | None
 ) -> Message:
     """The start message with our headers behind the app's own, and a new length where the body grew."""
-    headers: list[tuple[bytes, bytes]] = list(start.get("headers", ()))
-    if length is not None:
-        grown = b"%d" % length
-        headers = [(name, grown if name.lower() == b"content-length" else value) for name, value in headers]
-    is_cors = any(name.lower() == b"access-control-allow-origin" for name, _ in headers)
+    headers: list[tuple[bytes, bytes]] = []
+    is_cors = False
+    for name, value in start["headers"]:
+        lowered = name.lower()
+        if lowered == b"content-length" and length is not None:
+            headers.append((name, b"%d" % length))
+            continue
+        if lowered == b"access-control-allow-origin":
+            is_cors = True
+        headers.append((name, value))
     headers.append((b"headwater-id", request_id.encode()))
     if footprint is not None:
         headers.append((b"headwater-footprint", footprint))
