@@ -14,13 +14,12 @@ import pytest
 
 from headwater.ledger import Ledger, Reader
 from headwater.ledger.adoption import Orphanage
-from headwater.ledger.durability import Applied
 from headwater.ledger.frames import MAGIC
 from headwater.ledger.journal import Journal
 from headwater.ledger.packing import pack
 from headwater.ledger.redis import Store
 from headwater.ledger.stats import Stats
-from tests.ledger.support import KEY, MONTH, Server, applied_at_once, charge, eventually, opened, outside
+from tests.ledger.support import KEY, MONTH, Applied, Server, applied_at_once, charge, eventually, opened, outside
 from tests.ledger.test_delivery import count
 
 WORKER = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import ConfigError, LedgerError
-from headwater.ledger import Ledger, Outside, Reader, Timing, durability, keeper
+from headwater.ledger import Ledger, Outside, Reader, Timing, durability, keeper, syscalls
 from headwater.ledger.connection import ClientFactory, StoreError
-from headwater.ledger.durability import Applied, SafeDelay, WaitAof
+from headwater.ledger.durability import SafeDelay, WaitAof
 from headwater.ledger.frames import Kind
 from headwater.ledger.redis import Store
 from headwater.ledger.shipment import Shipment
@@ -25,6 +26,7 @@ from tests.ledger.support import (
     KEY,
     MONTH,
     NOV_23_MS,
+    Applied,
     Server,
     applied_at_once,
     charge,
@@ -518,6 +520,58 @@ def test_a_failure_to_journal_is_raised_and_counted(
         ledger.charge(charge(1, ended_ms=2**63))
 
     assert (ledger.stats.lost, ledger.stats.journalled) == (1, 0)
+
+
+def _refuse(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "no space left on device")
+
+
+def test_charges_that_a_full_disk_refused_are_written_when_it_has_room_again(
+    server: Server, start: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = start(server)
+
+    with monkeypatch.context() as full:
+        full.setattr(syscalls, "write", _refuse)
+        for number in range(3):
+            with pytest.raises(LedgerError, match="no space left"):
+                ledger.charge(charge(number))
+    ledger.charge(charge(3))
+
+    assert ledger.flush(10.0)
+    assert count(server) == 4
+    assert (ledger.stats.journalled, ledger.stats.lost) == (4, 0)
+
+
+def test_what_a_full_disk_refuses_to_the_end_is_counted_as_lost(
+    server: Server, start: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.ledger.ledger.MOST_LATE_COUNT", 2)
+    ledger = start(server)
+
+    with monkeypatch.context() as full:
+        full.setattr(syscalls, "write", _refuse)
+        for number in range(3):
+            with pytest.raises(LedgerError, match="no space left"):
+                ledger.charge(charge(number))
+        ledger.close()
+
+    assert ledger.stats.lost == 3
+
+
+def test_closing_writes_what_waited_for_room(
+    server: Server, start: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = start(server)
+
+    with monkeypatch.context() as full:
+        full.setattr(syscalls, "write", _refuse)
+        with pytest.raises(LedgerError, match="no space left"):
+            ledger.charge(charge(1))
+    ledger.close()
+
+    assert ledger.stats.lost == 0
+    eventually(lambda: count(server) == 1)
 
 
 def test_something_else_under_our_keys_is_reported_and_stepped_over(

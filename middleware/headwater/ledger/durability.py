@@ -29,20 +29,6 @@ class Durability(Protocol):
         """Forget the mark."""
 
 
-class Applied:
-    """Durable as soon as applied. Loses charges when the store falls back on an older file: for tests that show it."""
-
-    def begin(self) -> None:
-        """Nothing to mark."""
-
-    def done(self) -> bool:
-        """Always."""
-        return True
-
-    def cancel(self) -> None:
-        """Nothing to forget."""
-
-
 class SafeDelay:
     """Durable after a delay that an `everysec` file needs at most."""
 

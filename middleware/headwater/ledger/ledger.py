@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import packing
@@ -15,6 +18,8 @@ from headwater.ledger.reader import Reader, open_store
 from headwater.ledger.shipper import Address, Outside, Place, Shipper
 from headwater.ledger.stats import Stats
 from headwater.records import Charge, PeriodTotal
+
+MOST_LATE_COUNT: Final = 10_000
 
 
 class Ledger:
@@ -49,6 +54,8 @@ class Ledger:
         self._journal: Journal | None = None
         self._shipper: Shipper | None = None
         self._known_documents: set[str] = set()
+        self._late: deque[tuple[str, bytes]] = deque()
+        """Charges that the journal did not take; a disk may have room again."""
 
     def start(self, *, timeout_s: float = 3.0) -> None:
         """Open the journal and start shipping; nothing where that is done already. A store that does not answer within
@@ -89,13 +96,33 @@ class Ledger:
         self._writable().provisional(charge.request_id, packing.pack(charge))
 
     def charge(self, charge: Charge) -> None:
-        """Journal a charge. From here on it counts, once."""
+        """Journal a charge. From here on it counts, once.
+
+        Raises:
+            LedgerError: the journal cannot be written now. The charge waits in memory and is written with the next one
+                that can be; it is lost if this process dies before.
+        """
         try:
-            self._writable().final(charge.request_id, packing.pack(charge))
+            journal, payload = self._writable(), packing.pack(charge)
         except LedgerError:
             self.stats.lost += 1
             raise
+        try:
+            self._write_late(journal)
+            journal.final(charge.request_id, payload)
+        except LedgerError:
+            if len(self._late) < MOST_LATE_COUNT:
+                self._late.append((charge.request_id, payload))
+            else:
+                self.stats.lost += 1
+            raise
         self.stats.journalled += 1
+
+    def _write_late(self, journal: Journal) -> None:
+        while self._late:
+            journal.final(*self._late[0])
+            self._late.popleft()
+            self.stats.journalled += 1
 
     def forget(self, request_id: str) -> None:
         """Journal that an admitted request is not to be charged."""
@@ -119,6 +146,11 @@ class Ledger:
 
     def close(self, *, timeout_s: float = 2.0) -> None:
         """Ship what can be shipped in a bounded time; the rest stays in the journal for the next process."""
+        if self._journal is not None and self._late:
+            with suppress(LedgerError):
+                self._write_late(self._journal)
+            self.stats.lost += len(self._late)
+            self._late.clear()
         if self._shipper is not None:
             self._shipper.stop(timeout_s=timeout_s)
         self._place = self._journal = self._shipper = None
