@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import platformdirs
 
@@ -27,8 +28,8 @@ from headwater.middleware import FootprintMiddleware
 from headwater.receipts import as_text, receipt
 from headwater.reports import as_table, statement
 
-_STORE_END_LOOKS = 60
-_STORE_END_PAUSE_S = 0.05
+_STORE_END_LOOKS: Final = 60
+_STORE_END_PAUSE_S: Final = 0.05
 Say = Callable[[str], None]
 
 
