@@ -91,6 +91,7 @@ class Meter:
             )
         )
         self._documented: set[str] = set()
+        self._is_estimate_noted = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -157,6 +158,15 @@ class Meter:
         except Exception as error:
             self.failed(error)
             return ANONYMOUS
+
+    def note_estimate(self) -> None:
+        """Say once that tokens are estimated for want of a vocabulary, and the remedy."""
+        if not self._is_estimate_noted:
+            self._is_estimate_noted = True
+            log.warning(
+                "headwater: an upstream gave no usage and tokens were estimated from bytes, for want of the model's vocabulary; "
+                "tiktoken's are installed by: headwater vocab install"
+            )
 
     def footprint(self, served: Served, usage: Usage, observation: Observation) -> Footprint | Unknown:
         """Price an exchange. What no ledger could hold has no footprint: it is nobody's true share."""

@@ -187,11 +187,11 @@ class Settlement:
     def _count(self, text: str) -> Usage:
         counter, model = self._meter.counter, self.request.model
         made = counter.count_text(text, model)
-        if not self.request.raw:
-            return Usage(input_tokens=None, output_tokens=made.tokens, source=made.source)
-        given = counter.count_prompt(self._dialect.prompt(self.request), model)
-        source: CountSource = "estimated" if "estimated" in (made.source, given.source) else "counted"
-        return Usage(input_tokens=given.tokens, output_tokens=made.tokens, source=source)
+        given = counter.count_prompt(self._dialect.prompt(self.request), model) if self.request.raw else None
+        source: CountSource = made.source if given is None or given.source == made.source else "estimated"
+        if source == "estimated":
+            self._meter.note_estimate()
+        return Usage(input_tokens=None if given is None else given.tokens, output_tokens=made.tokens, source=source)
 
     def _admitted(self) -> Served:
         assert self._served is not None  # noqa: S101 - nothing is settled before it is admitted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from headwater.receipts import receipt
 from headwater.records import AccountRow
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
 
+log = logging.getLogger("headwater")
 _PRIVATE: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 # A charge takes a moment to reach the store; a receipt asked for earlier is worth a second look.
 _YOUNG_MS: Final = 60_000
@@ -56,7 +58,8 @@ async def answer(meter: Meter, name: str, scope: Scope, receive: Receive, send: 
         try:
             response = await _respond(meter, name, meter.user(scope))
         except LedgerError as error:
-            meter.failed(error)
+            meter.telemetry.failed(type(error).__name__)
+            log.warning("headwater: the ledger cannot be read: %s", error)
             response = _problem(503, "the ledger cannot be read right now; charges are not lost", {"retry-after": "5"})
     await response(scope, receive, send)
 
