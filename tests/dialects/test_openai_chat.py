@@ -40,9 +40,16 @@ def usage_of(usage: object, **members: object) -> Usage | None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/chat/completions", "/chat/completions", "/openai/deployments/x/chat/completions", "/api/v1/chat/completions"],
+    [
+        "/v1/chat/completions",
+        "/chat/completions",
+        "/openai/deployments/x/chat/completions",
+        "/api/v1/chat/completions",
+        "/v1/chat/completions/",
+        "/v1/Chat/Completions",
+    ],
 )
-def test_a_chat_completion_is_known_under_any_prefix(path: str) -> None:
+def test_a_chat_completion_is_known_under_any_prefix_and_spelling_that_servers_forgive(path: str) -> None:
     found = dialects.find("POST", path)
 
     assert found is not None

@@ -58,8 +58,9 @@ class OpenAIChat:
     name = "openai-chat"
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether this is a chat completion; the prefix is the server's own (`/v1`, Azure's `/openai/deployments/x`)."""
-        return method == "POST" and path.endswith("/chat/completions")
+        """Whether this is a chat completion; the prefix is the server's own (`/v1`, Azure's `/openai/deployments/x`), and
+        so is its leniency: a slash behind the path or other letter cases must not be a way past the meter."""
+        return method == "POST" and path.rstrip("/").lower().endswith("/chat/completions")
 
     def read_request(self, body: bytes) -> ChatRequest:
         """Read model, stream, and how many choices were asked for.
