@@ -52,7 +52,6 @@ class Exchange:
         self._foldable = False
         self._held: list[Message] = []
         self._held_bytes = 0
-        self._answered = Copy(meter.settings.limits.meter_bytes)
         self._reader: StreamReader | None = None
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
@@ -247,6 +246,7 @@ class Exchange:
         start = self._with_headers(self._held_start())
         self._mode, self._start = "watch", None
         held, self._held = self._held, []
+        self._answered = Copy(self._meter.settings.limits.meter_bytes)
         for part in held:
             self._answered.add(part.get("body", b""))
         return [start, *held]
