@@ -177,6 +177,8 @@ def _layout(presence: int) -> Struct:
     return Struct(f"<BHBBBqq{counts}{seen}{amounts}{keys}")
 
 
+# A request's id comes twice, in its provisional and in its final charge; a user's pseudonym with each of their charges.
+@lru_cache(maxsize=1024)
 def _ulid_bytes(text: str) -> bytes | None:
     if len(text) != _ULID_CHARACTERS:
         return None
@@ -191,6 +193,7 @@ def _ulid_text(data: bytes) -> str:
     return bytes(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5)).decode()
 
 
+@lru_cache(maxsize=4096)
 def _pseudonym_bytes(text: str) -> bytes | None:
     if len(text) != 32:
         return None
