@@ -68,7 +68,7 @@ class WaitAof:
         self._delay.begin()
         if not self._supported:
             return
-        self.cancel()
+        self._drop()
         try:
             self._connection = self._client.connection_pool.get_connection()
             self._connection.send_command("HINCRBY", schema.META, "marks", "1")
@@ -103,7 +103,11 @@ class WaitAof:
         return False
 
     def cancel(self) -> None:
-        """Forget the mark and its connection."""
+        """Forget the mark, and close the connection; the next mark opens one."""
+        self._drop()
+        self._client.close()
+
+    def _drop(self) -> None:
         if self._connection is not None:
             self._connection.disconnect()
             self._release()
