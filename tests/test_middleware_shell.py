@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 from headwater import config
 from headwater.dialects import find
 from headwater.errors import ConfigError, LedgerError
+from headwater.exchange import Exchange
 from headwater.identity import KEY_FILE
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
@@ -413,6 +414,51 @@ async def test_a_journal_that_fails_never_harms_a_reply(
     assert seen.status == 200
     assert seen.ended
     assert unfolded(seen.body) == (b"".join(STREAM_WITH_USAGE) if streaming else reply())
+
+
+async def test_a_journal_that_fails_never_harms_a_reply_too_large_to_hold(
+    make_meter: MakeMeter, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meter = make_meter(limits={"hold_bytes": 64})
+    _Broken("charge")(meter, monkeypatch)
+    for parts in ([reply()], [reply()[:40], reply()[40:50], reply()[50:]]):
+        seen = await call(FootprintMiddleware(json_app(reply(), parts=parts), meter=meter), request(), key=key)
+
+        assert (seen.status, seen.body) == (200, reply())
+        assert seen.ended
+    assert meter.telemetry.failures_count == 2
+
+
+@pytest.mark.parametrize("part", ["read_reply", "stream_reader", "_with_headers", "fold"])
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_whatever_fails_between_two_messages_the_reply_goes_out_once_and_whole(
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch, part: str, streaming: bool
+) -> None:
+    def fail(*_arguments: Any, **_named: Any) -> None:
+        raise ValueError("broken part")
+
+    dialect = find("POST", CHAT)
+    assert dialect is not None
+    owner: Any = {"_with_headers": Exchange, "fold": type(dialect.read_reply(b"{}"))}.get(part, type(dialect))
+    monkeypatch.setattr(owner, part, fail)
+    chunks = STREAM_WITH_USAGE if streaming else [reply()[:50], reply()[50:]]
+    kind = b"text/event-stream" if streaming else b"application/json"
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        headers = (pair for pair in [(b"content-type", kind), (b"x-own", b"1")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number, chunk in enumerate(chunks):
+            more = number < len(chunks) - 1
+            await send({"type": "http.response.body", "body": memoryview(chunk), "more_body": more})
+
+    body = request(stream=streaming, stream_options={"include_usage": True}) if streaming else request()
+    seen = await call(FootprintMiddleware(app, meter=meter), body, key=key)
+
+    assert [message["type"] for message in seen.messages].count("http.response.start") == 1
+    assert seen.headers["x-own"] == "1"
+    assert unfolded(seen.body) == b"".join(chunks)
+    assert seen.ended
 
 
 async def test_a_reader_that_fails_leaves_the_stream_alone(

@@ -210,8 +210,7 @@ class Exchange:
     # -- a JSON reply -----------------------------------------------------------------------------------------------
 
     async def _take_json(self, message: Message) -> list[Message]:
-        body = message.get("body", b"")
-        more = message.get("more_body", False)
+        body, more = message.get("body", b""), message.get("more_body", False)
         self._held.append(message)
         self._held_bytes += len(body)
         hold_bytes = self._meter.settings.limits.hold_bytes
@@ -244,8 +243,7 @@ class Exchange:
     def _start_watching(self) -> list[Message]:
         """Stop holding: what was held goes out with the headers that are known now; the rest is only read along."""
         start = self._with_headers(self._held_start())
-        self._mode, self._start = "watch", None
-        held, self._held = self._held, []
+        held, self._held, self._start, self._mode = self._held, [], None, "watch"
         self._answered = Copy(self._meter.settings.limits.meter_bytes)
         for part in held:
             self._answered.add(part.get("body", b""))
@@ -257,10 +255,13 @@ class Exchange:
 
     async def _end_watching(self, outgoing: list[Message]) -> list[Message]:
         whole = self._answered.whole()
-        if whole is None:
-            self._settle_blind("reply-too-large")
-        else:
-            await self._settle_json(whole)
+        try:
+            if whole is None:
+                self._settle_blind("reply-too-large")
+            else:
+                await self._settle_json(whole)
+        except Exception as error:  # what goes out is in our hands alone by now
+            self._meter.failed(error)
         self._mode = "pass"
         return outgoing
 

@@ -1,9 +1,9 @@
 """An ASGI app that forwards to one upstream over HTTP, byte for byte. The only importer of aiohttp; wrapped by the middleware.
 
-It connects to nothing but the upstream that the operator named. It changes a request in one way only: on a stream whose
-client did not ask for usage it asks in the client's place, and tells the exchange, which takes the answer out again.
+It connects to nothing but the upstream that the operator named. It changes a request's body in one way only: on a stream
+whose client did not ask for usage it asks in the client's place, and tells the exchange, which takes the answer out again.
 
-aiohttp, by measurement (bench/gateway.py): least CPU per streamed chunk of the clients compared, and mainstream.
+aiohttp, by measurement (bench/gateway_clients.py): least CPU per streamed chunk of the clients compared, and mainstream.
 """
 
 from __future__ import annotations

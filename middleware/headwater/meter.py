@@ -19,12 +19,12 @@ from headwater.records import Amounts, Charge, Footprint, Observation, Outcome, 
 from headwater.serving import Served, Serving
 from headwater.telemetry import MeterProvider, Telemetry
 from headwater.tokens import TokenCounter
-from headwater.units import micrograms, microjoules, nanolitres
+from headwater.units import J_PER_KWH, micrograms, microjoules, nanolitres
 
 log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
 # A gigawatt for an hour: no request's share, and far inside the ledger's 64 bits.
-_MOST_FACILITY_J: Final = 1e9 * 3600
+_MOST_FACILITY_J: Final = 1e6 * J_PER_KWH
 
 
 def amounts(footprint: Footprint) -> Amounts:

@@ -69,7 +69,6 @@ class Served:
 
     model: str
     site: str
-    deployment: Deployment | None
     deployment_hash: str
     document: str
     profile: Profile | None
@@ -127,7 +126,6 @@ class Serving:
         return Served(
             model=name,
             site=settings.site,
-            deployment=deployment,
             deployment_hash=catalog.deployment_hash(deployment),
             document=catalog.deployment_document(deployment),
             profile=Profile(deployment),
@@ -139,7 +137,6 @@ class Serving:
         return Served(
             model=OTHER,
             site=OTHER,
-            deployment=None,
             deployment_hash="",
             document="",
             profile=None,
