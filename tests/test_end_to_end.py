@@ -168,9 +168,10 @@ def test_a_client_that_leaves_in_mid_stream_is_charged_for_what_it_got(house: Ho
     with house.client("ada").chat.completions.create(
         model=model.MODEL,
         messages=[{"role": "user", "content": "Count to one thousand."}],
-        max_tokens=400,
+        max_tokens=1000,
         stream=True,
-        temperature=1,
+        temperature=0,
+        extra_body={"ignore_eos": True},  # the answer must not end by itself before its reader leaves
     ) as stream:
         request_id = stream.response.headers["headwater-id"]
         for chunk in stream:
