@@ -6,9 +6,9 @@ import math
 from typing import Final
 
 from headwater import catalog
-from headwater.catalog import CURRENT_FACTORS, Precision
+from headwater.catalog import CURRENT_FACTORS
 from headwater.physics.estimate import Profile
-from headwater.records import FactorSet, Footprint, HardwareSpec, Hydro, ModelSpec, Observation, Site, Unknown, Usage
+from headwater.records import FactorSet, Footprint, HardwareSpec, Hydro, ModelSpec, Observation, Precision, Site, Unknown, Usage
 
 __all__ = ["estimate"]
 
@@ -26,7 +26,7 @@ def estimate(
     concurrency: float | None = None,
     hardware: str | HardwareSpec = "hgx-h100",
     accelerators: int | None = None,
-    precision: Precision = "bf16",
+    precision: Precision | None = None,
     engine: str | None = None,
     site: str | Site = "us-average",
     factors: str | FactorSet = CURRENT_FACTORS,

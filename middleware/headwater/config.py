@@ -13,7 +13,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from headwater.errors import ConfigError
-from headwater.records import Hydro
+from headwater.records import Hydro, Precision
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _ENVIRONMENT = {
@@ -64,7 +64,8 @@ class DeploymentSettings(_Section):
     """None: the catalog entry with the name that the request gives."""
     hardware: _Name
     accelerators: Annotated[int, Field(ge=1)] | None = None
-    precision: Literal["bf16", "fp8", "int8", "int4"] = "bf16"
+    precision: Precision | None = None
+    """None: the one that the model was published in."""
     engine: _Name
     site: _Name = "us-average"
     concurrency: Annotated[float, Field(ge=1)] | None = None

@@ -112,7 +112,7 @@ class Serving:
 
     def _served(self, model: str, settings: DeploymentSettings, number: int) -> Served:
         load = self._loads[number]
-        name = settings.model if settings.model is not None else _catalog_name(model)
+        name = settings.model if settings.model is not None else catalog.model_name(model)
         if name is None:
             if self._settings.fallback is None:
                 return self._unknown("model-not-in-catalog", load)
@@ -162,9 +162,3 @@ class Serving:
         fallback = self._settings.fallback.model if self._settings.fallback else None
         self._deployment(settings, settings.model or fallback or catalog.names("models")[0])
 
-
-def _catalog_name(model: str) -> str | None:
-    """The catalog entry that a request's model name means: itself, or its part behind a vendor (`meta-llama/...`)."""
-    lowered = model.lower()
-    known = catalog.names("models")
-    return next((name for name in (lowered, lowered.rpartition("/")[2]) if name in known), None)

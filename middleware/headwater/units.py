@@ -16,8 +16,16 @@ FLOP_PER_TFLOP: Final = 1_000_000_000_000.0
 L_PER_US_GALLON: Final = 3.785411784
 
 G_PER_KG: Final = 1_000.0
-# Bytes of one number in each precision: its bits over eight. Quantised files also keep scales (q4_k_m is nearer 0.6).
-BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
+# Bytes of one number in each precision: its bits over eight, and for the 4-bit floats their scales: 8 bits for each 32
+# numbers (OCP Microscaling Formats v1.0) and for each 16 (NVFP4). Quantised int4 files keep scales too (q4_k_m: about 0.6).
+BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {
+    "bf16": 2.0,
+    "fp8": 1.0,
+    "mxfp4": 0.53125,
+    "fp4": 0.5625,
+    "int8": 1.0,
+    "int4": 0.5,
+}
 
 MICROJOULES_PER_J: Final = 1_000_000
 NANOLITRES_PER_L: Final = 1_000_000_000

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
 from headwater.errors import CatalogError
-from headwater.records import Deployment, EngineSpec, FactorSet, Grid, HardwareSpec, Hydro, ModelSpec, Site
+from headwater.records import Deployment, EngineSpec, FactorSet, Grid, HardwareSpec, Hosting, Hydro, ModelSpec, Precision, Site
 
 __all__ = [
     "CURRENT_FACTORS",
@@ -28,12 +28,14 @@ __all__ = [
     "grid",
     "hardware",
     "model",
+    "model_name",
     "names",
     "site",
 ]
 
 Kind = Literal["models", "hardware", "engines", "sites", "grids", "factor_sets"]
-Precision = Literal["bf16", "fp8", "int8", "int4"]
+_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models")}
+"""The files of a kind, where it has not just the one of its name."""
 R = TypeVar("R")
 
 CURRENT_FACTORS: Final = "current-2026.11"
@@ -44,6 +46,13 @@ CURRENT_FACTORS: Final = "current-2026.11"
 def model(name: str) -> ModelSpec:
     """The architecture of that name. Raises CatalogError with close matches when it is not known."""
     return _entry("models", ModelSpec, name)
+
+
+def model_name(served: str) -> str | None:
+    """The entry that a served name means: itself, its part behind a vendor (`meta-llama/...`), or an alias; else None."""
+    lowered = served.lower()
+    known = _model_names()
+    return next((known[name] for name in (lowered, lowered.rpartition("/")[2]) if name in known), None)
 
 
 @lru_cache(maxsize=256)
@@ -90,29 +99,38 @@ def deployment(
     engine: str | EngineSpec,
     site: str | Site,
     accelerators: int | None = None,
-    precision: Precision = "bf16",
+    replicas: int = 1,
+    attention_accelerators: int | None = None,
+    precision: Precision | None = None,
+    cache_precision: Literal["bf16", "fp8"] = "bf16",
     factors: str | FactorSet = CURRENT_FACTORS,
     hydro: Hydro | None = None,
+    hosting: Hosting = "own",
     concurrency: float | None = None,
 ) -> Deployment:
     """All that an estimate depends on besides the request. Names are looked up; records are validated.
 
-    `accelerators` is how many of the server's accelerators serve the model: all of them when None. `hydro` overrides
-    the factor set's convention.
+    `accelerators` is how many of the server's accelerators hold one copy of the model: all of them when None.
+    `precision` is the one that the model was published in when None. `hydro` overrides the factor set's convention.
     """
     server = _named("hardware", HardwareSpec, hardware)
     place = _named("sites", Site, site)
     rules = _named("factor_sets", FactorSet, factors)
     count = server.accelerators_count if accelerators is None else accelerators
+    spec = _named("models", ModelSpec, model)
     made = Deployment(
-        model=_named("models", ModelSpec, model),
+        model=spec,
         hardware=server,
         accelerators_count=count,
-        precision=precision,
+        replicas_count=replicas,
+        attention_accelerators_count=attention_accelerators,
+        precision=spec.native_precision if precision is None else precision,
+        cache_precision=cache_precision,
         engine=_named("engines", EngineSpec, engine),
         site=place,
         grid=grid(place.grid),
         factors=rules if hydro is None else replace(rules, hydro=hydro),
+        hosting=hosting,
         concurrency_count=concurrency,
     )
     return deployment_from_document(deployment_document(made))
@@ -130,6 +148,23 @@ def _entry(kind: Kind, record: type[R], name: str) -> R:
     return decode(record, {"name": name, **tables[name]}, at=f"{kind}.{name}")
 
 
+@lru_cache(maxsize=1)
+def _model_names() -> dict[str, str]:
+    own = _tables("models")
+    return {alias: name for name, table in own.items() for alias in table.get("aliases", ())} | {name: name for name in own}
+
+
 @lru_cache(maxsize=8)
 def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
-    return tomllib.loads(files(__name__).joinpath(f"{kind}.toml").read_text(encoding="utf-8"))
+    """All entries of a kind. What bench/fit.py found stands in a file of its own and completes the entries it names."""
+    tables: dict[str, dict[str, Any]] = {}
+    for name in _FILES.get(kind, (kind,)):
+        tables |= _read(name)
+    for name, figures in _read("fitted").get(kind, {}).items():
+        tables[name] = tables[name] | figures
+    return tables
+
+
+@lru_cache(maxsize=16)
+def _read(name: str) -> dict[str, dict[str, Any]]:
+    return tomllib.loads(files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))

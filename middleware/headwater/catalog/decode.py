@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from headwater.errors import CatalogError
-from headwater.records import EngineSpec, Factor, Method, ModelSpec
+from headwater.records import Deployment, EngineSpec, Factor, Method, ModelSpec
 from headwater.units import BYTES_PER_GB, FLOP_PER_TFLOP, G_PER_KG, J_PER_WH, L_PER_US_GALLON, S_PER_MS
 
 R = TypeVar("R")
@@ -28,7 +28,9 @@ UNITS: Final[tuple[tuple[str, Mapping[str, float]], ...]] = (
     ("_l_per_it_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON}),
     ("_l_per_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON}),
     ("_g_per_kwh", {"g/kWh": 1.0}),
+    ("_bytes", {"B": 1.0, "GB": BYTES_PER_GB}),
     ("_ratio", {"ratio": 1.0}),
+    ("_exponent", {"exponent": 1.0}),
     ("pue", {"ratio": 1.0}),
     ("_count", {"count": 1.0}),
     ("_w", {"W": 1.0}),
@@ -36,12 +38,22 @@ UNITS: Final[tuple[tuple[str, Mapping[str, float]], ...]] = (
     ("_g", {"g": 1.0, "kg": G_PER_KG}),
 )
 # Figures that are divided by, or mean nothing at zero.
-_POSITIVE: Final = ("_bytes_per_s", "_flop_per_s", "_efficiency_ratio", "_overhead_ratio", "_tdp_w")
+_POSITIVE: Final = ("_bytes_per_s", "_flop_per_s", "_efficiency_ratio", "_overhead_ratio", "_tdp_w", "_bytes")
 # Figures that cannot be below, or above, one by definition.
-_AT_LEAST_ONE: Final = ("pue", "uncertainty_ratio", "_count")
-_AT_MOST_ONE: Final = ("_efficiency_ratio",)
+_AT_LEAST_ONE: Final = (
+    "pue",
+    "uncertainty_ratio",
+    "_count",
+    "_exponent",
+    "unseen_hardware_ratio",
+    "small_batch_ratio",
+    "image_ratio",
+    "concurrency_spread_ratio",
+    "pace_error_ratio",
+)
+_AT_MOST_ONE: Final = ("_efficiency_ratio", "expert_spread_ratio")
 # Every engine must say how wide these are: each can be chosen for a request.
-ESTIMATED_METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "assumed")
+ESTIMATED_METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "paced", "assumed")
 
 
 def decode(kind: type[R], table: Any, *, at: str) -> R:
@@ -60,6 +72,8 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
         _check_model(record, at=at)
     elif isinstance(record, EngineSpec):
         _check_band(record, at=at)
+    elif isinstance(record, Deployment):
+        _check_deployment(record)
     return record
 
 
@@ -92,6 +106,8 @@ def _value(hint: Any, value: Any, *, at: str, name: str) -> Any:
         return _whole(value, at=at)
     if hint is float:
         return _number(value, at=at, name=name)
+    if hint == tuple[str, ...]:
+        return _texts(value, at=at)
     return _band(value, at=at)
 
 
@@ -147,6 +163,12 @@ def _text(value: Any, *, at: str, name: str) -> str:
     return value
 
 
+def _texts(value: Any, *, at: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise CatalogError(f"{at} must be a list of texts, not {value!r}")
+    return tuple(_text(text, at=f"{at}[{number}]", name="") for number, text in enumerate(value))
+
+
 def _band(value: Any, *, at: str) -> dict[str, tuple[float, float]]:
     if not isinstance(value, Mapping):
         raise CatalogError(f"{at} must be a table of methods, not {value!r}")
@@ -169,13 +191,54 @@ def _check_band(engine: EngineSpec, *, at: str) -> None:
 
 
 def _check_model(model: ModelSpec, *, at: str) -> None:
-    if model.active_params_count != model.total_params_count:
-        # Mixtures of experts are not modelled yet: charging them as dense ones would be silently wrong.
-        raise CatalogError(
-            f"{at}: active_params_count {model.active_params_count} must equal total_params_count "
-            f"{model.total_params_count}: only dense models are known"
-        )
     if model.q_heads_count % model.kv_heads_count:
         raise CatalogError(
             f"{at}: q_heads_count {model.q_heads_count} is no multiple of kv_heads_count {model.kv_heads_count}"
+        )
+    if model.active_params_count > model.total_params_count:
+        raise CatalogError(
+            f"{at}: active_params_count {model.active_params_count} exceeds "
+            f"total_params_count {model.total_params_count}"
+        )
+    attention_count = model.layers_count if model.attention_layers_count is None else model.attention_layers_count
+    windowed_count = 0 if model.window is None else model.window.layers_count
+    if not windowed_count <= attention_count <= model.layers_count:
+        raise CatalogError(
+            f"{at}: {windowed_count} windowed of {attention_count} attention layers of {model.layers_count} layers"
+        )
+    if model.experts is not None:
+        _check_experts(model, at=at)
+    elif model.active_params_count < model.total_params_count / 2:
+        # A mixture of experts whose experts were forgotten would be charged far too little.
+        raise CatalogError(
+            f"{at}: active_params_count {model.active_params_count} is less than half of total_params_count "
+            f"{model.total_params_count}, but there is no table of experts"
+        )
+
+
+def _check_experts(model: ModelSpec, *, at: str) -> None:
+    experts = model.experts
+    assert experts is not None  # noqa: S101 - seen by the caller
+    if experts.chosen_count > experts.experts_count or experts.layers_count > model.layers_count:
+        raise CatalogError(f"{at}.experts: more are chosen than there are, or in more layers")
+    chosen_params_count = experts.params_count * experts.chosen_count / experts.experts_count
+    if chosen_params_count >= model.active_params_count or experts.params_count >= model.total_params_count:
+        raise CatalogError(
+            f"{at}: experts hold {experts.params_count} weights, {chosen_params_count} of them chosen: too many for "
+            f"{model.active_params_count} active of {model.total_params_count}"
+        )
+
+
+def _check_deployment(deployment: Deployment) -> None:
+    server = deployment.hardware
+    if deployment.accelerators_count > server.accelerators_count:
+        raise CatalogError(
+            f"accelerators_count ({deployment.accelerators_count}) exceeds "
+            f"the {server.accelerators_count} of {server.name}"
+        )
+    attention_count = deployment.attention_accelerators_count
+    if attention_count is not None and deployment.accelerators_count % attention_count:
+        raise CatalogError(
+            f"accelerators_count ({deployment.accelerators_count}) is no multiple of "
+            f"attention_accelerators_count ({attention_count})"
         )

@@ -39,11 +39,4 @@ def deployment_hash(deployment: Deployment) -> str:
 
 
 def _validated(table: object) -> Deployment:
-    deployment = decode(Deployment, table, at="deployment")
-    server = deployment.hardware
-    if deployment.accelerators_count > server.accelerators_count:
-        raise CatalogError(
-            f"accelerators_count ({deployment.accelerators_count}) exceeds "
-            f"the {server.accelerators_count} of {server.name}"
-        )
-    return deployment
+    return decode(Deployment, table, at="deployment")

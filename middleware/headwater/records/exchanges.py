@@ -1,13 +1,14 @@
-"""The frozen records that pass between the rooms of the house. No I/O, no clock, no arithmetic beyond sums of own fields.
+"""The records of an exchange, its footprint and its account. No I/O, no clock, no arithmetic beyond sums of own fields.
 
 Naming rule: a number carries boundary and unit in its name (`it_j`, `facility_j`, `onsite_l`). Unknown is None, never 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, dataclass_transform
+
+from headwater.records.specs import Hydro
 
 _R = TypeVar("_R")
 
@@ -25,13 +26,9 @@ CountSource = Literal["upstream", "counted", "estimated", "unknown"]
 Outcome = Literal["completed", "client_gone", "upstream_error", "refused", "partial"]
 """How an exchange ended. `partial`: its process died; it is charged for what was known to be generated."""
 
+
 Method = Literal["metered", "observed", "loaded", "paced", "assumed", "flat"]
 """How an energy estimate was made, best first. `flat` is a factor set's own figure per request (seed-2023)."""
-
-Hydro = Literal["include", "exclude"]
-"""Whether the evaporation of hydropower reservoirs counts in the water of electricity."""
-
-Confidence = Literal["measured", "reported", "estimated"]
 
 
 @_record
@@ -46,10 +43,29 @@ class Usage:
     output_tokens: int | None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    images_count: int = 0
+    """Pictures in the prompt, as far as they were seen."""
     source: CountSource
 
 
 NO_USAGE = Usage(input_tokens=None, output_tokens=None, source="unknown")
+
+
+@_record
+class Mix:
+    """What a deployment's requests are like: means per request, over a while or over a trace.
+
+    `context_tokens`: mean context over all output tokens, so that a long answer weighs by its length.
+    `images_count`: pictures that had to be taken in anew. `elapsed_s`: mean time from admission to last token; None: not
+    seen, or not of this server.
+    """
+
+    input_tokens: float
+    cached_tokens: float
+    output_tokens: float
+    context_tokens: float
+    images_count: float = 0.0
+    elapsed_s: float | None = None
 
 
 @_record
@@ -59,153 +75,19 @@ class Observation:
     `elapsed_s`: from admission to the last token, without the time that a slow reader made us wait.
     `busy_s`: the upstream's own account of its prefill and decode time (llama.cpp `timings`), preferred over elapsed.
     `concurrency_count`: harmonic mean of the exchanges in flight on the deployment over this one's life.
+    `itl_s`: inter-token latency, the median time between two output tokens of this stream.
+    `mix`: what the deployment's requests are like; None: like this one.
     """
 
     elapsed_s: float | None = None
     busy_s: float | None = None
     ttft_s: float | None = None
     concurrency_count: float | None = None
+    itl_s: float | None = None
+    mix: Mix | None = None
 
 
 NOTHING_OBSERVED = Observation()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Factor:
-    """One dated figure of the catalog: value with low and high, unit, and where it was read.
-
-    `low` and `high` are scenarios, not a 90 % band, unless the source says so.
-    """
-
-    value: float
-    low: float
-    high: float
-    unit: str
-    source: str
-    checked: str
-    confidence: Confidence
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
-    """The architecture of a decoder-only transformer, as far as its energy depends on it.
-
-    Dense models only in this version: `active_params_count` equals `total_params_count`. `uncertainty_ratio` >= 1 widens
-    the interval on both sides for entries whose architecture is a guess (a fallback, a closed model).
-    """
-
-    name: str
-    total_params_count: float
-    active_params_count: float
-    layers_count: int
-    q_heads_count: int
-    kv_heads_count: int
-    head_dim: int
-    uncertainty_ratio: float = 1.0
-    source: str
-    checked: str
-    confidence: Confidence
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HardwareSpec:
-    """A server: its accelerators (or CPU sockets) and the host around them."""
-
-    name: str
-    kind: Literal["gpu", "cpu"]
-    accelerators_count: int
-    memory_bw_bytes_per_s: Factor
-    peak_bf16_flop_per_s: Factor
-    peak_fp8_flop_per_s: Factor | None
-    accelerator_tdp_w: Factor
-    host_w: Factor
-    idle_w: Factor
-    max_w: Factor | None
-    power_static_ratio: Factor
-    power_busy_ratio: Factor
-    power_flop_ratio: Factor
-    accelerator_overhead_ratio: Factor | None = None
-    """Watts at the wall per watt of the accelerators (supplies, fans, voltage conversion); None: one to one."""
-    embodied_g: Factor | None = None
-    lifetime_s: Factor | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSpec:
-    """A serving engine: efficiencies and overheads of the step-time model, and the intervals of its methods."""
-
-    name: str
-    memory_efficiency_ratio: Factor
-    compute_efficiency_ratio: Factor
-    prefill_efficiency_ratio: Factor
-    layer_s: Factor
-    layer_parallel_s: Factor
-    step_s: Factor
-    step_per_sequence_s: Factor
-    prefill_s: Factor
-    tokens_per_read_count: Factor
-    """Most output tokens that one sequence gets from one reading of the weights: more than 1 with speculative decoding."""
-    band: Mapping[str, tuple[float, float]]
-    """Method -> (low, high) multipliers of the central energy: a 90 % band of true over predicted."""
-    band_source: str
-    assumed_concurrency_count: Factor
-    cache_efficiency_ratio: Factor | None = None
-    """Share of the memory bandwidth reached when reading the key-value cache; None: as for weights."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """The electricity behind a site. EWIF: litres of water consumed at the generators per kWh, at the generator."""
-
-    name: str
-    carbon_g_per_kwh: Factor
-    ewif_hydro_include_l_per_kwh: Factor
-    ewif_hydro_exclude_l_per_kwh: Factor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """A data centre or region. WUE is litres per kWh of IT energy; `wue_basis` says consumption or withdrawal."""
-
-    name: str
-    grid: str
-    pue: Factor
-    wue_l_per_it_kwh: Factor
-    wue_basis: Literal["consumption", "withdrawal", "unstated"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactorSet:
-    """A versioned, hashed document that says which rules and overrides an estimate uses.
-
-    `flat_it_j_per_request`: the set's own energy rule, in place of the throughput model. `pue`, `wue_l_per_it_kwh`,
-    `ewif_l_per_kwh`, `carbon_g_per_kwh`: overrides of the site's and the grid's figures; None leaves them.
-    """
-
-    name: str
-    hydro: Hydro
-    flat_it_j_per_request: Factor | None = None
-    pue: Factor | None = None
-    wue_l_per_it_kwh: Factor | None = None
-    ewif_l_per_kwh: Factor | None = None
-    carbon_g_per_kwh: Factor | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """All that an estimate depends on besides the request itself. Its JSON document, and the document's hash, are what a
-    receipt refers to."""
-
-    model: ModelSpec
-    hardware: HardwareSpec
-    accelerators_count: int
-    precision: Literal["bf16", "fp8", "int8", "int4"]
-    engine: EngineSpec
-    site: Site
-    grid: Grid
-    factors: FactorSet
-    concurrency_count: float | None = None
-    """Configured concurrency, used when none is observed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
