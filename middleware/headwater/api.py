@@ -8,7 +8,18 @@ from typing import Final
 from headwater import catalog
 from headwater.catalog import CURRENT_FACTORS
 from headwater.physics.estimate import Profile
-from headwater.records import FactorSet, Footprint, HardwareSpec, Hydro, ModelSpec, Observation, Precision, Site, Unknown, Usage
+from headwater.records import (
+    FactorSet,
+    Footprint,
+    HardwareSpec,
+    Hydro,
+    ModelSpec,
+    Observation,
+    Precision,
+    Site,
+    Unknown,
+    Usage,
+)
 
 __all__ = ["estimate"]
 

@@ -161,4 +161,3 @@ class Serving:
         # Any model of the catalog will do to see that the other names are good.
         fallback = self._settings.fallback.model if self._settings.fallback else None
         self._deployment(settings, settings.model or fallback or catalog.names("models")[0])
-

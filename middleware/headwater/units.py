@@ -27,6 +27,9 @@ BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {
     "int4": 0.5,
 }
 
+# No request has more tokens: contexts of 2026 end at ten million. Beyond it a count is a mistake.
+MOST_TOKENS: Final = 1_000_000_000_000
+
 MICROJOULES_PER_J: Final = 1_000_000
 NANOLITRES_PER_L: Final = 1_000_000_000
 MICROGRAMS_PER_G: Final = 1_000_000

@@ -15,7 +15,18 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
 from headwater.errors import CatalogError
-from headwater.records import Deployment, EngineSpec, FactorSet, Grid, HardwareSpec, Hosting, Hydro, ModelSpec, Precision, Site
+from headwater.records import (
+    Deployment,
+    EngineSpec,
+    FactorSet,
+    Grid,
+    HardwareSpec,
+    Hosting,
+    Hydro,
+    ModelSpec,
+    Precision,
+    Site,
+)
 
 __all__ = [
     "CURRENT_FACTORS",
@@ -151,7 +162,9 @@ def _entry(kind: Kind, record: type[R], name: str) -> R:
 @lru_cache(maxsize=1)
 def _model_names() -> dict[str, str]:
     own = _tables("models")
-    return {alias: name for name, table in own.items() for alias in table.get("aliases", ())} | {name: name for name in own}
+    return {alias: name for name, table in own.items() for alias in table.get("aliases", ())} | {
+        name: name for name in own
+    }
 
 
 @lru_cache(maxsize=8)

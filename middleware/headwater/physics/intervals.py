@@ -7,9 +7,19 @@ terms of water are added before they are combined (METHODOLOGY.md, "Intervals").
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Iterator
+from itertools import product
+from typing import Final, NamedTuple
 
-from headwater.physics.energy import host_share_w, power_ratio, server_w
+from headwater.physics.energy import (
+    accelerator_w,
+    hard_power_ratio,
+    host_share_w,
+    it_w,
+    limit_w,
+    smooth_power_ratio,
+    uncapped_ratio,
+)
 from headwater.physics.rates import UNITY, Rates
 from headwater.physics.water import water_l_per_it_kwh
 from headwater.records import Deployment, Factor, Method, Spread
@@ -18,7 +28,20 @@ Ratio = tuple[float, float]
 """Low over central and high over central: the first at most one, the second at least one."""
 
 CERTAIN: Final[Ratio] = (1.0, 1.0)
-METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "assumed")
+METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "paced", "assumed")
+
+
+class Doubts(NamedTuple):
+    """What a request's interval depends on besides its method: what is known of it, and where it leaves the fitted domain."""
+
+    tokens: bool
+    """The tokens are known."""
+    concurrency: bool
+    """The concurrency is measured or configured."""
+    small_batch: bool
+    """Fewer are in flight than entered the fit."""
+    images: bool
+    """There are pictures in the prompt."""
 
 
 def combined(*ratios: Ratio) -> Ratio:
@@ -38,22 +61,28 @@ def power_w(deployment: Deployment, *, busy_ratio: float, changed: dict[str, flo
     """The deployment's IT power without arithmetic counted, with some figures of the hardware changed."""
     hardware = deployment.hardware
     overhead = hardware.accelerator_overhead_ratio or UNITY
-    return server_w(
+    uncapped = uncapped_ratio(
+        static_ratio=changed.get("power_static_ratio", hardware.power_static_ratio.value),
+        busy_weight_ratio=changed.get("power_busy_ratio", hardware.power_busy_ratio.value),
+        flop_weight_ratio=0,
+        busy_ratio=busy_ratio,
+        flop_ratio=0,
+    )
+    power = (
+        hard_power_ratio(uncapped_ratio=uncapped)
+        if hardware.power_cap_exponent is None
+        else smooth_power_ratio(uncapped_ratio=uncapped, power_cap_exponent=hardware.power_cap_exponent.value)
+    )
+    tdp_w = changed.get("accelerator_tdp_w", hardware.accelerator_tdp_w.value)
+    at_limit_w = limit_w(accelerators_count=deployment.accelerators_count, tdp_w=tdp_w)
+    return it_w(
         host_share_w=host_share_w(
             host_w=changed.get("host_w", hardware.host_w.value),
             accelerators_count=deployment.accelerators_count,
             server_accelerators_count=hardware.accelerators_count,
         ),
-        accelerators_count=deployment.accelerators_count,
-        tdp_w=changed.get("accelerator_tdp_w", hardware.accelerator_tdp_w.value),
         overhead_ratio=changed.get("accelerator_overhead_ratio", overhead.value),
-        power_ratio=power_ratio(
-            static_ratio=changed.get("power_static_ratio", hardware.power_static_ratio.value),
-            busy_weight_ratio=changed.get("power_busy_ratio", hardware.power_busy_ratio.value),
-            flop_weight_ratio=0,
-            busy_ratio=busy_ratio,
-            flop_ratio=0,
-        ),
+        accelerator_w=accelerator_w(limit_w=at_limit_w, power_ratio=power),
     )
 
 
@@ -95,12 +124,39 @@ def unknown_work_ratio(deployment: Deployment) -> Ratio:
     )
 
 
-def energy_ratio(deployment: Deployment, method: Method) -> Ratio:
-    """The range of IT energy under a method: its band, times the model's own doubt, with the hardware's ranges."""
+def outside(deployment: Deployment, method: Method, doubts: Doubts) -> Iterator[tuple[str, Factor]]:
+    """The ways in which a request lies outside what its engine was fitted to, each with the doubt that it adds.
+
+    Notes: how far a fit on other hardware, and on larger batches, misses, was measured; METHODOLOGY.md, "Intervals". Below
+    the fitted batches a time that was seen holds, so `observed` has no doubt of that kind.
+    """
+    engine = deployment.engine
+    if engine.unseen_hardware_ratio is not None and deployment.hardware.name not in engine.fitted_hardware:
+        yield f"{deployment.hardware.name} did not enter the fit", engine.unseen_hardware_ratio
+    if engine.small_batch_ratio is not None and doubts.small_batch and method != "observed":
+        yield "fewer in flight than entered the fit", engine.small_batch_ratio
+    if engine.image_ratio is not None and doubts.images:
+        yield "pictures in the prompt", engine.image_ratio
+
+
+def energy_ratio(deployment: Deployment, method: Method, doubts: Doubts) -> Ratio:
+    """The range of IT energy under a method: its band, times the model's own doubt, with the hardware's ranges and with
+    one more doubt for each way in which the request lies outside the fitted domain."""
     low, high = deployment.engine.band[method]
     doubt = deployment.model.uncertainty_ratio
     timed = CERTAIN if method == "observed" else speed_ratio(deployment)
-    return combined((low / doubt, high * doubt), hardware_ratio(deployment), timed)
+    # A time seen without its concurrency counts as the request's own: it may have been shared among as many as the
+    # engine usually has in flight. The band of `assumed` holds its own doubt about that.
+    lonely = method == "observed" and not doubts.concurrency
+    shared = (1 / deployment.engine.assumed_concurrency_count.value, 1.0) if lonely else CERTAIN
+    return combined(
+        (low / doubt, high * doubt),
+        hardware_ratio(deployment),
+        timed,
+        CERTAIN if doubts.tokens else unknown_work_ratio(deployment),
+        shared,
+        *((1 / factor.value, factor.value) for _, factor in outside(deployment, method, doubts)),
+    )
 
 
 def flat_ratio(flat: Factor) -> Ratio:
@@ -108,25 +164,24 @@ def flat_ratio(flat: Factor) -> Ratio:
     return around(low=flat.low, value=flat.value, high=flat.high)
 
 
-def spreads(deployment: Deployment, at: Rates) -> dict[tuple[Method, bool, bool], Spread]:
-    """The multipliers per method, whether the tokens are known, and whether the concurrency is."""
-    work = {True: CERTAIN, False: unknown_work_ratio(deployment)}
-    # A time seen without its concurrency counts as the request's own: it may have been shared among as many as the
-    # engine usually has in flight. The band of `assumed` holds its own doubt about that.
-    shared = (1 / deployment.engine.assumed_concurrency_count.value, 1.0)
+def spreads(deployment: Deployment, at: Rates) -> dict[tuple[Method, Doubts], Spread]:
+    """The multipliers per method and doubts: all that a request can ask for."""
     return {
-        (method, tokens_known, sure): spread(
-            it_ratio=combined(
-                energy_ratio(deployment, method),
-                work[tokens_known],
-                shared if method == "observed" and not sure else CERTAIN,
-            ),
-            at=at,
-        )
+        (method, doubts): spread(it_ratio=energy_ratio(deployment, method, doubts), at=at)
         for method in METHODS
-        for tokens_known in (True, False)
-        for sure in (True, False)
+        for doubts in (Doubts(*told) for told in product((True, False), repeat=len(Doubts._fields)))
     }
+
+
+def spread_source(deployment: Deployment, method: Method, doubts: Doubts) -> str:
+    """The words for a receipt: where the interval of an estimate comes from."""
+    engine = deployment.engine
+    low, high = engine.band[method]
+    beyond = "".join(f"; {why}: x{factor.value:g} either way" for why, factor in outside(deployment, method, doubts))
+    return (
+        f"{engine.name}, {method}: x{low:g} to x{high:g} ({engine.band_source}){beyond}; "
+        "combined with the ranges of the hardware, the model and the place"
+    )
 
 
 def spread(*, it_ratio: Ratio, at: Rates) -> Spread:

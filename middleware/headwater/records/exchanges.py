@@ -276,3 +276,36 @@ class TokenCount:
 
     tokens: int
     source: Literal["counted", "estimated"]
+
+
+@_record
+class Running:
+    """How one replica of a deployment runs under a mean request and a concurrency, and what shares are made from.
+
+    `elapsed_s`: mean seconds from admission to last token. `pace_s`: seconds per decode step between prefills.
+    `accelerator_w`, `it_w`: power of its accelerators, and at the wall with its part of the host. The rest are the terms of
+    one request's share: see physics.energy.
+    """
+
+    concurrency_count: float
+    output_tokens: float
+    elapsed_s: float
+    pace_s: float
+    prefill_s: float
+    accelerator_w: float
+    it_w: float
+    memory_share_ratio: float
+    step_share_s: float
+    compute_share_s: float
+    fitted_share_ratio: float
+    charged_w: float
+
+    @property
+    def output_tokens_per_s(self) -> float:
+        """Output tokens of all sequences together, per second."""
+        return self.concurrency_count * self.output_tokens / self.elapsed_s
+
+    @property
+    def accelerator_j_per_token(self) -> float:
+        """Accelerator energy per output token, prefill included."""
+        return self.accelerator_w / self.output_tokens_per_s

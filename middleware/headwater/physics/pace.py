@@ -1,0 +1,68 @@
+"""How many requests somebody else's server has in flight, judged by the pace of its tokens. Knows times, no power."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from headwater.physics.replica import Replica
+from headwater.records import Mix
+
+# The grid on which the likeliest concurrency is looked for: 1 to 4096, four steps to each doubling.
+MOST_DOUBLINGS: Final = 2 * (2 + 2 + 2)
+STEPS_PER_DOUBLING: Final = 2 + 2
+# Contexts that lie within an eighth of a doubling share their table: reading a cache is a part of a step only.
+CONTEXT_STEPS_PER_DOUBLING: Final = 2 * (2 + 2)
+
+
+class Pace:
+    """The concurrency that explains an inter-token latency best, drawn to what such servers usually have.
+
+    Notes: least `(ln t_dec(B) - ln ITL)^2 / (2 s_t^2) + (ln B - ln B_usual)^2 / (2 s_B^2)` over the grid; both standard
+    deviations are figures of the engine. Speculative decoding breaks it: several tokens come from one step.
+    """
+
+    def __init__(self, replica: Replica) -> None:
+        engine = replica.deployment.engine
+        self._replica = replica
+        error, spread = engine.pace_error_ratio, engine.concurrency_spread_ratio
+        self._time_weight = 1 / (2 * math.log(error.value) ** 2) if error is not None else 1.0
+        self._usual_weight = 1 / (2 * math.log(spread.value) ** 2) if spread is not None else 1.0
+        self._logs = [
+            step * math.log(2) / STEPS_PER_DOUBLING for step in range(MOST_DOUBLINGS * STEPS_PER_DOUBLING + 1)
+        ]
+        self._tables: dict[int, list[tuple[float, float]]] = {}
+
+    def concurrency_count(self, mean: Mix, itl_s: float, usual_count: float) -> float:
+        """The likeliest concurrency for a seen inter-token latency in seconds."""
+        log_itl, log_usual = math.log(itl_s), math.log(usual_count)
+        time_weight, usual_weight = self._time_weight, self._usual_weight
+        return math.exp(
+            min(
+                (time_weight * (log_s - log_itl) ** 2 + usual_weight * (log_count - log_usual) ** 2, log_count)
+                for log_s, log_count in self._table(mean)
+            )[1]
+        )
+
+    def reason(self, itl_s: float, usual_count: float) -> str:
+        """The words for a receipt."""
+        engine = self._replica.deployment.engine
+        error, spread = engine.pace_error_ratio, engine.concurrency_spread_ratio
+        return (
+            f"inferred from the pace of the tokens: on a grid of 1 to 4096, the B for which "
+            f"(ln(decode_step_s(B) / {itl_s:g}) / ln({error.value if error else math.e:g}))^2 + "
+            f"(ln(B / {usual_count:g}) / ln({spread.value if spread else math.e:g}))^2 is least; "
+            "wrong under speculative decoding"
+        )
+
+    def _table(self, mean: Mix) -> list[tuple[float, float]]:
+        key = round(math.log2(mean.context_tokens + 1) * CONTEXT_STEPS_PER_DOUBLING)
+        found = self._tables.get(key)
+        if found is None:
+            context_tokens = 2 ** (key / CONTEXT_STEPS_PER_DOUBLING) - 1
+            like = Mix(input_tokens=0, cached_tokens=0, output_tokens=0, context_tokens=context_tokens)
+            found = self._tables[key] = [
+                (math.log(self._replica.decode_step_s(like, math.exp(log_count))), log_count)
+                for log_count in self._logs
+            ]
+        return found
