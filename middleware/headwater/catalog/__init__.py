@@ -30,6 +30,7 @@ from headwater.records import (
 
 __all__ = [
     "CURRENT_FACTORS",
+    "CatalogError",
     "deployment",
     "deployment_document",
     "deployment_from_document",

@@ -1,0 +1,238 @@
+"""Measured server configurations, as the benches read them: a row of a CSV to a deployment, its mean request, and what its
+meters showed.
+
+The columns are those of the measurements that the constants are fitted to: one row is one model on some accelerators at one
+batch limit, in steady load. Architecture comes from the catalog where it knows the model, else from the row's own columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from headwater import catalog
+from headwater.records import Deployment, Experts, Latent, Mix, ModelSpec, Precision, Vision, Window
+from headwater.units import S_PER_MS
+
+HARDWARE: Final[Mapping[str, str]] = {
+    "H100": "hgx-h100",
+    "H200": "hgx-h200",
+    "B200": "hgx-b200",
+    "A100": "dgx-a100",
+    "A100-80GB": "dgx-a100",
+    "A100-40GB": "dgx-a100-40gb",
+}
+"""Accelerators as the rows name them, as servers of the catalog. Catalog names stand for themselves."""
+PRECISIONS: Final[Mapping[str, Precision]] = {
+    "bfloat16": "bf16",
+    "float16": "bf16",
+    "fp16": "bf16",
+    "bf16": "bf16",
+    "fp8": "fp8",
+    "mxfp4": "mxfp4",
+    "fp4": "fp4",
+    "nvfp4": "fp4",
+    "int8": "int8",
+    "int4": "int4",
+}
+ENGINE: Final = "vllm-0.11"
+"""The engine of rows that have no column `engine`."""
+PATCHES_PER_IMAGE: Final = 4096
+# A row says what its model measures in bytes per weight; below this, weights are not kept in 16 bits.
+_SIXTEEN_BITS_BYTES: Final = 2.0
+
+
+class RowError(ValueError):
+    """A row that cannot be used: it names the row, the column and the value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measured configuration. `mean`: its mean request; `elapsed_s` in it is the measured time."""
+
+    name: str
+    task: str
+    model: str
+    family: str
+    gpu: str
+    deployment: Deployment
+    mean: Mix
+    concurrency_count: float
+    accelerator_w: float
+    step_s: float
+    itl_s: float
+    accelerator_j_per_token: float
+    active_params_count: float
+    total_params_count: float
+
+    @property
+    def cluster(self) -> str:
+        """Rows that share model, task and accelerator do not err independently."""
+        return f"{self.model}|{self.task}|{self.gpu}"
+
+
+def read(path: Path, *, engine: str = ENGINE) -> list[Row]:
+    """All rows of a file. Raises RowError for one that cannot be predicted, OSError where there is no such file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [_row(cells, number, path, engine) for number, cells in enumerate(csv.DictReader(file), start=2)]
+    if not rows:
+        raise RowError(f"{path}: there is no row in it")
+    return rows
+
+
+def _row(cells: Mapping[str, str | None], number: int, path: Path, engine: str) -> Row:
+    at = f"{path.name}, line {number} ({cells.get('row_id') or 'without row_id'})"
+
+    def figure(column: str, default: float | None = None) -> float:
+        text = (cells.get(column) or "").strip()
+        if not text and default is not None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            raise RowError(f"{at}: {column} must be a number, not {text!r}") from None
+        if not 0 <= value < math.inf:
+            raise RowError(f"{at}: {column} must be finite and not negative, not {text!r}")
+        return value
+
+    def above_zero(column: str) -> float:
+        value = figure(column)
+        if value <= 0:
+            raise RowError(f"{at}: {column} must be above 0, not {value:g}")
+        return value
+
+    def word(column: str, known: Mapping[str, str] | None = None) -> str:
+        text = (cells.get(column) or "").strip()
+        if known is not None and text not in known:
+            raise RowError(f"{at}: {column} {text!r} is not one of {', '.join(sorted(known))}")
+        return text
+
+    gpu = word("gpu")
+    precision = PRECISIONS[word("precision", PRECISIONS)]
+    fresh_ratio = figure("uncached_frac_est", 1.0)
+    input_tokens = figure("input_len_est")
+    step_s = above_zero("step_time_ms") * S_PER_MS
+    output_tokens = above_zero("avg_output_len")
+    total_params_count = above_zero("params_total_exact")
+    try:
+        deployment = _deployment(
+            model=_named(word("model")) or _from_columns(cells, figure, precision),
+            hardware=HARDWARE.get(gpu, gpu),
+            accelerators=int(above_zero("num_gpus")),
+            attention_accelerators=int(above_zero("attn_tp")) if figure("attention_dp", 0) else None,
+            precision=precision,
+            engine=word("engine") or engine,
+        )
+    except catalog.CatalogError as error:
+        raise RowError(f"{at}: {error}") from None
+    has_images = "image" in word("task") or "video" in word("task")
+    return Row(
+        name=word("row_id") or str(number),
+        task=word("task"),
+        model=word("model"),
+        family=word("family"),
+        gpu=gpu,
+        deployment=deployment,
+        mean=Mix(
+            input_tokens=input_tokens,
+            cached_tokens=input_tokens * (1 - fresh_ratio),
+            output_tokens=output_tokens,
+            context_tokens=input_tokens + figure("mean_decode_pos", output_tokens / 2),
+            images_count=fresh_ratio if has_images else 0.0,
+            elapsed_s=step_s * output_tokens,
+        ),
+        concurrency_count=max(above_zero("avg_batch"), 1.0),
+        accelerator_w=above_zero("power_w"),
+        step_s=step_s,
+        itl_s=above_zero("itl_median_ms") * S_PER_MS,
+        accelerator_j_per_token=above_zero("j_per_token"),
+        active_params_count=above_zero("params_active_exact"),
+        total_params_count=total_params_count,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _deployment(
+    *,
+    model: ModelSpec,
+    hardware: str,
+    accelerators: int,
+    attention_accelerators: int | None,
+    precision: Precision,
+    engine: str,
+) -> Deployment:
+    if attention_accelerators == accelerators:
+        attention_accelerators = None
+    return catalog.deployment(
+        model=model,
+        hardware=hardware,
+        accelerators=accelerators,
+        attention_accelerators=attention_accelerators,
+        precision=precision,
+        engine=engine,
+        site="us-average",
+    )
+
+
+def _named(model: str) -> ModelSpec | None:
+    name = catalog.model_name(model)
+    return None if name is None else catalog.model(name)
+
+
+def _from_columns(
+    cells: Mapping[str, str | None], figure: Callable[[str, float], float], precision: Precision
+) -> ModelSpec:
+    """A model that the catalog does not know, as the row describes it."""
+    layers_count = int(figure("layers", 1))
+    heads_count = int(figure("q_heads", 1))
+    is_latent = bool(figure("mla", 0))
+    kv_heads_count = heads_count if is_latent else int(figure("kv_heads", heads_count))
+    head_dim = int(figure("head_dim", 1)) or 1
+    cache_bytes = figure("kv_bytes_per_token_full", 0.0)
+    # Keys and values of two bytes each, in every layer with attention; or one latent vector.
+    layer_bytes = _SIXTEEN_BITS_BYTES * (LATENT.cache_dim if is_latent else 2 * kv_heads_count * head_dim)
+    attention_count = min(max(round(cache_bytes / layer_bytes), 1), layers_count) if cache_bytes else layers_count
+    experts_count, windowed_count = int(figure("experts", 0)), int(figure("sliding_layers", 0))
+    vision_params_count = figure("params_vision", 0.0)
+    always_bytes = figure("bytes_per_weight_always", _SIXTEEN_BITS_BYTES)
+    expert_bytes = figure("bytes_per_weight_expert", always_bytes)
+    return ModelSpec(
+        name=(cells.get("model") or "").strip().lower(),
+        total_params_count=figure("params_total_exact", 0),
+        active_params_count=figure("params_active_exact", 0),
+        layers_count=layers_count,
+        attention_layers_count=attention_count,
+        q_heads_count=heads_count,
+        kv_heads_count=kv_heads_count,
+        head_dim=head_dim,
+        experts=Experts(
+            params_count=figure("params_experts", 0),
+            experts_count=experts_count,
+            chosen_count=int(figure("top_k", 1)),
+            layers_count=int(figure("moe_layers", layers_count)),
+        )
+        if experts_count
+        else None,
+        window=Window(layers_count=min(windowed_count, attention_count), tokens_count=int(figure("sliding_window", 1)))
+        if windowed_count
+        else None,
+        latent=LATENT if is_latent else None,
+        state_bytes_per_sequence=figure("state_bytes_per_seq", 0.0),
+        vision=Vision(params_count=vision_params_count, patches_count=PATCHES_PER_IMAGE)
+        if vision_params_count
+        else None,
+        quantised="experts" if always_bytes >= _SIXTEEN_BITS_BYTES > expert_bytes else "all",
+        native_precision=precision,
+        source="columns of the measured row",
+        checked="2026-11-24",
+        confidence="reported",
+    )
+
+
+LATENT: Final = Latent(cache_dim=576, decode_dim=576, prefill_dim=160)
+"""The latent attention of DeepSeek-V3 (arXiv:2412.19437): 512 + 64 cached, (192 + 128) / 2 when unpacked."""
