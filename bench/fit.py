@@ -4,8 +4,8 @@
     python bench/fit.py --rows ../shared/data/mlenergy_dev.csv --write    and write catalog/fitted.toml
     python bench/fit.py --rows ../shared/data/mlenergy_dev.csv --check    exit 1 where the catalog says anything else
 
-Least squares on the logarithms of step time and of accelerator power at the measured time, robust (soft L1), with a prior on each constant. Rows of one model are not independent, so each model counts alike and the priors
-count as much as many rows. Judged by leaving out whole families, tasks and accelerators; never by random splits, which leak.
+Least squares on the logarithms of step time and of accelerator power at the measured time, robust (soft L1), with a prior
+on each constant. Rows of one model are not independent, so each model counts alike and the priors count as much as many rows. Judged by leaving out whole families, tasks and accelerators; never by random splits, which leak.
 Deterministic: the same rows give the same file. The functions that are fitted are the product's own.
 """
 
@@ -46,6 +46,8 @@ WIDENING: Final = 1.15
 QUANTILES: Final = (0.05, 0.95)
 # The median of the absolute of a normal variable, in sigmas.
 SIGMAS_TO_MEDIAN: Final = 0.6745
+# What is measured as 1 is not certain outside: nothing was measured below the least batch, nor pictures of unknown size.
+LEAST_DOUBT: Final = 1.2
 # Batches from here up are fitted when the doubt on smaller ones is measured.
 LARGE_BATCH_COUNT: Final = 32
 
@@ -261,10 +263,11 @@ def band(log_errors: Vector) -> tuple[float, float]:
 
 
 def doubt(beyond: Vector, inside: Vector) -> float:
-    """The factor that has to be combined in quadrature with what holds inside the domain to hold beyond it; at least 1."""
+    """The factor that has to be combined in quadrature with what holds inside the domain to hold beyond it; never
+    below LEAST_DOUBT."""
     quantile = QUANTILES[1] - QUANTILES[0]
     outer, inner = (float(np.quantile(np.abs(errors), quantile)) for errors in (beyond, inside))
-    return math.exp(math.sqrt(max(outer**2 - inner**2, 0.0)))
+    return max(math.exp(math.sqrt(max(outer**2 - inner**2, 0.0))), LEAST_DOUBT)
 
 
 def significant(value: float, digits: int = 3) -> float:
@@ -340,8 +343,10 @@ def document(result: Result, data: Sequence[Row]) -> str:
         "",
         f"[engines.{_key(ENGINE)}]",
         f"fitted_hardware = {list(SERVERS)}".replace("'", '"'),
-        f'band_source = "90 % of true over predicted GPU energy on families left out of the fit ({len(data)} rows, '
-        f'{len({row.model for row in data})} models), widened by {WIDENING} in log"',
+        (
+            f'band_source = "90 % of true over predicted GPU energy on families left out of the fit ({len(data)} rows, '
+            f'{len({row.model for row in data})} models), widened by {WIDENING} in log"'
+        ),
         "",
         f"[engines.{_key(ENGINE)}.band]",
         *(f"{method} = [{significant(low)}, {significant(high)}]" for method, (low, high) in result.bands.items()),
@@ -364,8 +369,8 @@ def _judged(result: Result) -> list[str]:
     low, middle, high = result.fitted_concurrency
     texts = {
         "unseen_hardware_ratio": "Errors on one accelerator after a fit on the other, beyond those of the fit",
-        "small_batch_ratio": f"Errors on batches below {LARGE_BATCH_COUNT} after a fit on the others, beyond those of the fit",
-        "image_ratio": "Errors of rows with pictures beyond those without, on families left out",
+        "small_batch_ratio": f"Errors on batches below {LARGE_BATCH_COUNT} after a fit on the others, beyond those of the fit; at least {LEAST_DOUBT}",
+        "image_ratio": f"Errors of rows with pictures beyond those without, on families left out; at least {LEAST_DOUBT}",
     }
     lines = _entry(
         ENGINE, "fitted_concurrency_count", "count", round(middle), math.floor(low + 0.5), math.ceil(high),

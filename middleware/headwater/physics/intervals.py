@@ -139,23 +139,30 @@ def outside(deployment: Deployment, method: Method, doubts: Doubts) -> Iterator[
         yield "pictures in the prompt", engine.image_ratio
 
 
-def energy_ratio(deployment: Deployment, method: Method, doubts: Doubts) -> Ratio:
-    """The range of IT energy under a method: its band, times the model's own doubt, with the hardware's ranges and with
-    one more doubt for each way in which the request lies outside the fitted domain."""
+def accelerator_ratio(deployment: Deployment, method: Method, doubts: Doubts) -> Ratio:
+    """The range of the accelerators' energy under a method: its band, times the model's own doubt, with one more doubt for
+    each way in which the request lies outside the fitted domain."""
     low, high = deployment.engine.band[method]
     doubt = deployment.model.uncertainty_ratio
+    return combined(
+        (low / doubt, high * doubt),
+        *((1 / factor.value, factor.value) for _, factor in outside(deployment, method, doubts)),
+    )
+
+
+def energy_ratio(deployment: Deployment, method: Method, doubts: Doubts) -> Ratio:
+    """The range of IT energy under a method: that of the accelerators, and the ranges of the hardware around them."""
     timed = CERTAIN if method == "observed" else speed_ratio(deployment)
     # A time seen without its concurrency counts as the request's own: it may have been shared among as many as the
     # engine usually has in flight. The band of `assumed` holds its own doubt about that.
     lonely = method == "observed" and not doubts.concurrency
     shared = (1 / deployment.engine.assumed_concurrency_count.value, 1.0) if lonely else CERTAIN
     return combined(
-        (low / doubt, high * doubt),
+        accelerator_ratio(deployment, method, doubts),
         hardware_ratio(deployment),
         timed,
         CERTAIN if doubts.tokens else unknown_work_ratio(deployment),
         shared,
-        *((1 / factor.value, factor.value) for _, factor in outside(deployment, method, doubts)),
     )
 
 
