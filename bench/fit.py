@@ -5,7 +5,8 @@
     python bench/fit.py --rows ../shared/data/mlenergy_dev.csv --check    exit 1 where the catalog says anything else
 
 Least squares on the logarithms of step time and of accelerator power at the measured time, robust (soft L1), with a prior
-on each constant. Rows of one model are not independent, so each model counts alike and the priors count as much as many rows. Judged by leaving out whole families, tasks and accelerators; never by random splits, which leak.
+on each constant. Rows of one model are not independent, so each model counts alike and the priors count as
+much as many rows. Judged by leaving out whole families, tasks and accelerators; never by random splits, which leak.
 Deterministic: the same rows give the same file. The functions that are fitted are the product's own.
 """
 
@@ -369,7 +370,7 @@ def _judged(result: Result) -> list[str]:
     low, middle, high = result.fitted_concurrency
     texts = {
         "unseen_hardware_ratio": "Errors on one accelerator after a fit on the other, beyond those of the fit",
-        "small_batch_ratio": f"Errors on batches below {LARGE_BATCH_COUNT} after a fit on the others, beyond those of the fit; at least {LEAST_DOUBT}",
+        "small_batch_ratio": f"Errors on batches below {LARGE_BATCH_COUNT} after a fit on the others, beyond the fit's; at least {LEAST_DOUBT}",
         "image_ratio": f"Errors of rows with pictures beyond those without, on families left out; at least {LEAST_DOUBT}",
     }
     lines = _entry(
