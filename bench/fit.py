@@ -49,6 +49,8 @@ QUANTILES: Final = (0.05, 0.95)
 SIGMAS_TO_MEDIAN: Final = 0.6745
 # What is measured as 1 is not certain outside: nothing was measured below the least batch, nor pictures of unknown size.
 LEAST_DOUBT: Final = 1.2
+# An accelerator's power ratios lie this far beyond those of the measured ones, at most.
+UNMEASURED_RANGE: Final = 1.3
 # Batches from here up are fitted when the doubt on smaller ones is measured.
 LARGE_BATCH_COUNT: Final = 32
 
@@ -363,7 +365,18 @@ def document(result: Result, data: Sequence[Row]) -> str:
                 )  # fmt: skip
         if owner == ENGINE:
             parts += _judged(result)
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts + _unmeasured(result)) + "\n"
+
+
+def _unmeasured(result: Result) -> list[str]:
+    """Power ratios of accelerators that were not measured: the mean of those that were, with a range around all of them."""
+    lines: list[str] = []
+    for name in dict.fromkeys(constant.name for constant in CONSTANTS if constant.owner != ENGINE):
+        found = [value for constant, value in zip(CONSTANTS, result.constants, strict=True) if constant.name == name]
+        low, high = min(found) / UNMEASURED_RANGE, max(found) * UNMEASURED_RANGE
+        source = f"Mean of the fitted {' and '.join(SERVERS)}; range: {UNMEASURED_RANGE} beyond them either way, by judgement"
+        lines += _entry("unmeasured", name, "ratio", sum(found) / len(found), low, high, source, "estimated")
+    return lines
 
 
 def _judged(result: Result) -> list[str]:
@@ -391,10 +404,10 @@ def _key(name: str) -> str:
 def _entry(
     owner: str, name: str, unit: str, value: float, low: float, high: float, source: str, confidence: str
 ) -> list[str]:
-    kind = "engines" if owner == ENGINE else "hardware"
+    kind = "" if owner == "unmeasured" else "engines." if owner == ENGINE else "hardware."
     return [
         "",
-        f"[{kind}.{_key(owner)}.{name}]",
+        f"[{kind}{_key(owner)}.{name}]",
         f"value = {significant(value)}",
         f"low = {min(significant(low), significant(value))}",
         f"high = {max(significant(high), significant(value))}",

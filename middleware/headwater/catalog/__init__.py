@@ -170,12 +170,19 @@ def _model_names() -> dict[str, str]:
 
 @lru_cache(maxsize=8)
 def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
-    """All entries of a kind. What bench/fit.py found stands in a file of its own and completes the entries it names."""
+    """All entries of a kind. What bench/fit.py found stands in a file of its own and completes the entries it names; an
+    entry that is `like` another has that one's figures where it gives none."""
     tables: dict[str, dict[str, Any]] = {}
     for name in _FILES.get(kind, (kind,)):
         tables |= _read(name)
-    for name, figures in _read("fitted").get(kind, {}).items():
-        tables[name] = tables[name] | figures
+    fitted = _read("fitted")
+    for name, figures in fitted.get(kind, {}).items():
+        tables[name] = figures | tables[name]
+    for name, table in tables.items():
+        if "like" in table:
+            tables[name] = tables[table["like"]] | {key: value for key, value in table.items() if key != "like"}
+        elif table.get("kind") == "gpu":
+            tables[name] = fitted.get("unmeasured", {}) | table
     return tables
 
 
