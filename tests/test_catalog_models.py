@@ -333,10 +333,38 @@ def params(model: ModelSpec, shape: Shape) -> tuple[int, int, int]:
     return always + experts + shape.vision + (0 if shape.tied else embedding), always + chosen, experts
 
 
-def test_every_open_model_has_its_row() -> None:
-    closed = {name for name in catalog.names("models") if catalog.model(name).confidence == "estimated"}
+GUESSED = tuple(name for name in catalog.names("models") if catalog.model(name).confidence == "estimated")
+CLOSED = tuple(name for name in GUESSED if not name.startswith("generic-"))
+EIGHT_H100_BYTES = 8 * 80e9
 
-    assert set(SHAPES) == set(catalog.names("models")) - closed
+
+def test_every_open_model_has_its_row() -> None:
+    assert set(SHAPES) == set(catalog.names("models")) - set(GUESSED)
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_closed_model_is_a_wide_range_that_eight_accelerators_can_hold(name: str) -> None:
+    model = catalog.model(name)
+
+    assert model.uncertainty_ratio >= 4
+    assert model.source.startswith("Architecture not published. Our judgement")
+    assert model.native_precision == "fp8"
+    assert model.total_params_count < 0.95 * EIGHT_H100_BYTES
+
+
+@pytest.mark.parametrize(
+    ("served", "name"),
+    [
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("openai/gpt-4o-mini", "gpt-4o-mini"),
+        ("claude-sonnet-4-5-20250929", "claude-sonnet"),
+        ("anthropic/claude-3.5-haiku", "claude-haiku"),
+        ("gemini-3-flash-preview", "gemini-3-flash"),
+        ("gpt-5-pro", None),
+    ],
+)
+def test_a_closed_model_is_known_by_its_dated_names(served: str, name: str | None) -> None:
+    assert catalog.model_name(served) == name
 
 
 @pytest.mark.parametrize("name", SHAPES)
