@@ -13,7 +13,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from headwater.errors import ConfigError
-from headwater.records import Hydro, Precision
+from headwater.records import Hosting, Hydro, Precision
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 _ENVIRONMENT = {
@@ -64,10 +64,17 @@ class DeploymentSettings(_Section):
     """None: the catalog entry with the name that the request gives."""
     hardware: _Name
     accelerators: Annotated[int, Field(ge=1)] | None = None
+    """That hold one copy of the model together."""
+    replicas: Annotated[int, Field(ge=1)] = 1
+    attention_accelerators: Annotated[int, Field(ge=1)] | None = None
+    """That share one copy of the attention; fewer than `accelerators` is attention data parallelism."""
     precision: Precision | None = None
     """None: the one that the model was published in."""
+    cache_precision: Literal["bf16", "fp8"] = "bf16"
     engine: _Name
     site: _Name = "us-average"
+    hosting: Hosting = "own"
+    """`hosted`: others use the server too, unseen; then neither concurrency nor time seen here is the server's."""
     concurrency: Annotated[float, Field(ge=1)] | None = None
 
 

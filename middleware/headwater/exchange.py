@@ -7,6 +7,7 @@ its footprint; a stream is never held but for the event that ends it. Whatever f
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final, Literal
 
@@ -32,7 +33,7 @@ class Exchange:
     """One request and its reply, seen from between server and app."""
 
     __slots__ = (
-        "_answered", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
+        "_answered", "_arrivals_s", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
         "_has_begun", "_held", "_held_bytes", "_meter", "_mode", "_noted_count", "_reader", "_receive",
         "_send", "_settlement", "_start", "_timer", "usage_injected",
     )  # fmt: skip
@@ -56,6 +57,7 @@ class Exchange:
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
         self._has_begun = False
+        self._arrivals_s: deque[float] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._noted_count = 0
         self._clock_s = meter.clock_s
@@ -114,6 +116,8 @@ class Exchange:
                 self._mode = "pass"
                 out, is_held = self._unread() + body, False
             now_s = self._clock_s()
+            if self._arrivals_s is not None:
+                self._arrivals_s.append(now_s)
             if out is not body or is_held or not self._has_begun or not message.get("more_body", False):
                 message = await self._take_chunk(message, out, now_s, is_held=is_held)
             if message:
@@ -191,9 +195,9 @@ class Exchange:
             return [message]
         if kind.is_stream:
             self._mode = "stream"
-            request = self._settlement.request
-            reader = self._reader = self._dialect.stream_reader(request, usage_injected=self.usage_injected)
-            self._feed = reader.feed
+            settlement = self._settlement
+            self._reader = self._dialect.stream_reader(settlement.request, usage_injected=self.usage_injected)
+            self._feed, self._arrivals_s = self._reader.feed, settlement.arrivals()
             return [self._with_headers(message)]
         if kind.is_json:
             self._mode = "json"
@@ -223,8 +227,8 @@ class Exchange:
         if len(whole) > hold_bytes:
             return await self._end_watching(self._start_watching())
         disclosed, reply = await self._settle_json(whole)
-        start = self._held_start()
-        end: Message = {"type": "http.response.body", "body": whole, "more_body": False}
+        assert self._start is not None  # noqa: S101 - set when the mode became `json`
+        start, end = self._start, {"type": "http.response.body", "body": whole, "more_body": False}
         if disclosed is not None:
             folded = reply.fold(disclosed.body) if self._foldable else None
             length = None if folded is None else len(folded)
@@ -236,13 +240,10 @@ class Exchange:
         self._mode = "pass"
         return [start, end]
 
-    def _held_start(self) -> Message:
-        assert self._start is not None  # noqa: S101 - set when the mode became `json`
-        return self._start
-
     def _start_watching(self) -> list[Message]:
         """Stop holding: what was held goes out with the headers that are known now; the rest is only read along."""
-        start = self._with_headers(self._held_start())
+        assert self._start is not None  # noqa: S101 - set when the mode became `json`
+        start = self._with_headers(self._start)
         held, self._held, self._start, self._mode = self._held, [], None, "watch"
         self._answered = Copy(self._meter.settings.limits.meter_bytes)
         for part in held:

@@ -8,6 +8,7 @@ from typing import Final
 
 from headwater import catalog
 from headwater.config import DeploymentSettings, Settings
+from headwater.mixes import Mixture
 from headwater.physics.estimate import Profile
 from headwater.records import Deployment, Unknown
 
@@ -74,6 +75,12 @@ class Served:
     profile: Profile | None
     unknown: Unknown
     load: Load = field(repr=False)
+    mixture: Mixture = field(default_factory=Mixture, repr=False)
+
+    @property
+    def is_paced(self) -> bool:
+        """The pace of its tokens tells something: the server is somebody else's."""
+        return self.profile is not None and self.profile.deployment.hosting == "hosted"
 
 
 class Serving:
@@ -149,11 +156,15 @@ class Serving:
             model=model,
             hardware=settings.hardware,
             accelerators=settings.accelerators,
+            replicas=settings.replicas,
+            attention_accelerators=settings.attention_accelerators,
             precision=settings.precision,
+            cache_precision=settings.cache_precision,
             engine=settings.engine,
             site=settings.site,
             factors=self._settings.factors.set,
             hydro=self._settings.factors.hydro,
+            hosting=settings.hosting,
             concurrency=settings.concurrency,
         )
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 from typing import Final
 
 from headwater import ulid
@@ -24,6 +29,8 @@ from headwater.serving import Served
 
 NOTHING_GENERATED: Final = Unknown(reason="nothing-generated")
 _PROCESS_DIED: Final = Unknown(reason="process-died")
+FEWEST_GAPS: Final = 8
+_MOST_ARRIVALS: Final = 4096  # a median of so many is as good as one of all
 _INLINE_COUNT_CHARACTERS: Final = 20_000  # about 1 ms of tiktoken; a thread hop costs as much
 
 
@@ -32,6 +39,7 @@ class Settlement:
 
     __slots__ = (
         "_admitted_s",
+        "_arrivals_s",
         "_dialect",
         "_entered_integral_s",
         "_first_s",
@@ -66,6 +74,8 @@ class Settlement:
         self._admitted_s = 0.0
         self._first_s: float | None = None
         self._entered_integral_s = 0.0
+        self._arrivals_s: deque[float] | None = None
+        """When the chunks of a stream came, where their pace tells something."""
 
     @property
     def is_admitted(self) -> bool:
@@ -97,6 +107,12 @@ class Settlement:
         if self._first_s is None:
             self._first_s = now_s
 
+    def arrivals(self) -> deque[float] | None:
+        """Where to note when the chunks of a stream come; None where nobody asks."""
+        if self._served is not None and self._served.is_paced:
+            self._arrivals_s = deque(maxlen=_MOST_ARRIVALS)
+        return self._arrivals_s
+
     def note_progress(self, usage: Usage, busy_s: float | None, now_s: float) -> None:
         """Write down how far the exchange has come: what to charge if this process dies now."""
         served = self._admitted()
@@ -124,10 +140,15 @@ class Settlement:
         ended, if that was before now.
         """
         meter, served = self._meter, self._admitted()
+        if self.request.images_count:
+            usage = replace(usage, images_count=self.request.images_count)
         observation = self._observation(served, meter.clock_s() if ended_s is None else ended_s, busy_s)
+        observation = self._with_neighbours(observation, served, usage)
         self.is_settled = True
         self.count_out()
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
+        if outcome == "completed" and observation.elapsed_s is not None:
+            served.mixture.add(usage, busy_s or observation.elapsed_s)
         if self._is_charged:
             return found
         self._is_charged = True
@@ -217,3 +238,25 @@ class Settlement:
             ttft_s=None if self._first_s is None else self._first_s - self._admitted_s,
             concurrency_count=served.load.concurrency(self._entered_integral_s, self._admitted_s, now_s),
         )
+
+    def _with_neighbours(self, observation: Observation, served: Served, usage: Usage) -> Observation:
+        """Add what the deployment's requests are like, and the pace of this one's tokens where that tells something."""
+        itl_s = None
+        if self._arrivals_s is not None and usage.output_tokens is not None:
+            itl_s = inter_token_s(self._arrivals_s, usage.output_tokens - (usage.reasoning_tokens or 0))
+        mix = served.mixture.mix()
+        if mix is None and itl_s is None:
+            return observation
+        return replace(observation, mix=mix, itl_s=itl_s)
+
+
+def inter_token_s(arrivals_s: Sequence[float], tokens_count: int) -> float | None:
+    """Median seconds between two tokens, from when the chunks came; None where there are too few to tell.
+
+    A chunk may carry several tokens: the median gap between chunks is divided by their mean number.
+    """
+    gaps_s = [later - earlier for earlier, later in pairwise(arrivals_s)]
+    if len(gaps_s) < FEWEST_GAPS or tokens_count <= 0:
+        return None
+    seconds = median(gaps_s) * len(arrivals_s) / max(tokens_count, len(arrivals_s))
+    return seconds if seconds > 0 else None

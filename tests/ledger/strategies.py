@@ -7,11 +7,21 @@ from typing import get_args
 from hypothesis import strategies as st
 
 from headwater import ulid
-from headwater.records import Amounts, Charge, CountSource, Method, Observation, Outcome, Usage
+from headwater.records import Amounts, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 COUNTS = st.none() | st.integers(0, 2**40)
 SECONDS = st.none() | st.floats(0, 1e6)
+FIGURES = st.floats(0, 1e6)
+MIXES = st.builds(
+    Mix,
+    input_tokens=FIGURES,
+    cached_tokens=FIGURES,
+    output_tokens=FIGURES,
+    context_tokens=FIGURES,
+    images_count=FIGURES,
+    elapsed_s=SECONDS,
+)
 NAMES = st.sampled_from(["", "other", "llama-3.1-70b", "azure-westus3"])
 USERS = st.sampled_from(["anonymous", "ad" * 16, "b0" * 16, "c1" * 16])
 
@@ -43,10 +53,17 @@ def charges(
             output_tokens=COUNTS,
             cached_tokens=COUNTS,
             reasoning_tokens=COUNTS,
+            images_count=st.integers(0, 9),
             source=st.sampled_from(get_args(CountSource)),
         ),
         observation=st.builds(
-            Observation, elapsed_s=SECONDS, busy_s=SECONDS, ttft_s=SECONDS, concurrency_count=SECONDS
+            Observation,
+            elapsed_s=SECONDS,
+            busy_s=SECONDS,
+            ttft_s=SECONDS,
+            concurrency_count=SECONDS,
+            itl_s=SECONDS,
+            mix=st.none() | MIXES,
         ),
         amounts=st.none() | amounts_of(amounts),
         reason=st.sampled_from(["", "model-not-in-catalog"]),

@@ -18,6 +18,7 @@ from headwater.records import ChatRequest, Prompt, Usage
 _requests: Final = Shape(RequestBody)
 _replies: Final = Shape(ReplyBody, ReplyChoice)
 _messages: Final = Shape(MessageBody, MessageChoice)
+_IMAGE: Final = b"image_url"
 _ASK: Final = b'"stream_options":{"include_usage":true},'
 
 
@@ -75,6 +76,7 @@ class OpenAIChat:
             stream=found.stream is True,
             usage_asked=isinstance(options, dict) and options.get("include_usage") is True,
             choices_count=max(1, openai_shapes.count(found.n) or 1),
+            images_count=_images_count(body) if _IMAGE in body else 0,
             raw=body,
         )
 
@@ -171,6 +173,14 @@ class _PromptBuilder:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _images_count(body: bytes) -> int:
+    """Pictures among the parts of the messages. Their size is not looked at, and their addresses are never opened."""
+    found = openai_shapes.any_json(body)
+    messages = _list(found.get("messages")) if isinstance(found, dict) else []
+    parts = [part for message in messages if isinstance(message, dict) for part in _list(message.get("content"))]
+    return sum(isinstance(part, dict) and part.get("type") == "image_url" for part in parts)
 
 
 def _read(body: bytes) -> RequestBody:

@@ -6,16 +6,20 @@ id and the pseudonym as 16 bytes each, and short strings with one length byte ea
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import attrgetter
 from struct import Struct
 from typing import Final, get_args
 
 from headwater.errors import LedgerError
-from headwater.records import Amounts, Charge, CountSource, Method, Observation, Outcome, Usage
+from headwater.records import Amounts, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
 
-VERSION: Final = 1
+VERSION: Final = 2
+# Version 1 knew no pictures, no pace and no mix: its records read as ones without.
+_READABLE: Final = (1, VERSION)
 ANONYMOUS: Final = "anonymous"
 
 # The order of these tuples is the stored format: append, never reorder.
@@ -24,6 +28,7 @@ _METHODS: Final[tuple[Method | None, ...]] = (None, "metered", "observed", "load
 _SOURCES: Final[tuple[CountSource, ...]] = ("upstream", "counted", "estimated", "unknown")
 _COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _SEEN: Final = ("elapsed_s", "busy_s", "ttft_s", "concurrency_count")
+_MIX: Final = ("input_tokens", "cached_tokens", "output_tokens", "context_tokens", "images_count", "elapsed_s")
 _AMOUNTS: Final = (
     "it_microjoules",
     "energy_microjoules",
@@ -46,6 +51,7 @@ _METHOD_CODE: Final = {word: code for code, word in enumerate(_METHODS)}
 _SOURCE_CODE: Final = {word: code for code, word in enumerate(_SOURCES)}
 _optional = attrgetter(*(f"usage.{name}" for name in _COUNTS), *(f"observation.{name}" for name in _SEEN))
 _amounts = attrgetter(*_AMOUNTS)
+_mix = attrgetter(*_MIX)
 
 _OPTIONAL_BITS: Final = tuple(1 << bit for bit in range(8))
 _ALL_UNKNOWN: Final = (None,) * len(_OPTIONAL_BITS)
@@ -53,6 +59,9 @@ _HAS_AMOUNTS: Final = 1 << 8
 _ULID_ID: Final = 1 << 9
 _HEX_USER: Final = 1 << 10
 _ANONYMOUS_USER: Final = 1 << 11
+_HAS_IMAGES: Final = 1 << 12
+_HAS_PACE: Final = 1 << 13
+_HAS_MIX: Final = 1 << 14
 
 _CROCKFORD: Final = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _BASE32: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"  # what int(text, 32) reads
@@ -68,6 +77,16 @@ def pack(charge: Charge) -> bytes:
         LedgerError: a number does not fit into 64 bits, or a string into 255 bytes.
     """
     presence, values = _present(_optional(charge))
+    observation = charge.observation
+    if charge.usage.images_count:
+        presence |= _HAS_IMAGES
+        values.append(charge.usage.images_count)
+    if observation.itl_s is not None:
+        presence |= _HAS_PACE
+        values.append(observation.itl_s)
+    if observation.mix is not None:
+        presence |= _HAS_MIX
+        values += [math.nan if figure is None else figure for figure in _mix(observation.mix)]
     if charge.amounts is not None:
         presence |= _HAS_AMOUNTS
         values += _amounts(charge.amounts)
@@ -119,9 +138,9 @@ def unpack(data: bytes) -> Charge:
     Raises:
         LedgerError: the bytes are of another format version, or of none.
     """
-    if not data or data[0] != VERSION:
+    if not data or data[0] not in _READABLE:
         raise LedgerError(
-            f"a stored charge has format {data[:1].hex() or 'none'}, this version reads {VERSION}; upgrade headwater"
+            f"a stored charge has format {data[:1].hex() or 'none'}, this version reads up to {VERSION}; upgrade headwater"
         )
     try:
         return _unpack(data)
@@ -135,6 +154,9 @@ def _unpack(data: bytes) -> Charge:
     _, _, outcome, method, source, started_ms, ended_ms, *values = layout.unpack_from(data)
     numbers = iter(values)
     optional = [next(numbers) if presence & bit else None for bit in _OPTIONAL_BITS]
+    images_count = next(numbers) if presence & _HAS_IMAGES else 0
+    itl_s = next(numbers) if presence & _HAS_PACE else None
+    mix = _mix_of([next(numbers) for _ in _MIX]) if presence & _HAS_MIX else None
     amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
     request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
     user = next(numbers).hex() if presence & _HEX_USER else ANONYMOUS if presence & _ANONYMOUS_USER else None
@@ -149,11 +171,28 @@ def _unpack(data: bytes) -> Charge:
         site=texts[1],
         deployment_hash=texts[2],
         method=_METHODS[method],
-        usage=Usage(source=_SOURCES[source], **dict(zip(_COUNTS, optional[:4], strict=True))),
-        observation=Observation(**dict(zip(_SEEN, optional[4:], strict=True))),
+        usage=_usage(optional[:4], source=_SOURCES[source], images_count=images_count),
+        observation=Observation(**dict(zip(_SEEN, optional[4:], strict=True)), itl_s=itl_s, mix=mix),
         amounts=amounts,
         reason=texts[3],
     )
+
+
+def _usage(counts: Sequence[int | None], *, source: CountSource, images_count: int) -> Usage:
+    input_tokens, output_tokens, cached_tokens, reasoning_tokens = counts
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached_tokens,
+        reasoning_tokens=reasoning_tokens,
+        images_count=images_count,
+        source=source,
+    )
+
+
+def _mix_of(figures: Sequence[float]) -> Mix:
+    """A mix from its stored doubles; not a number stands for unknown."""
+    return Mix(**{name: figure for name, figure in zip(_MIX, figures, strict=True) if not math.isnan(figure)})
 
 
 def _texts(data: bytes, at: int, count: int) -> list[str]:
@@ -172,9 +211,11 @@ def _texts(data: bytes, at: int, count: int) -> list[str]:
 def _layout(presence: int) -> Struct:
     counts = "q" * (presence & 0b1111).bit_count()
     seen = "d" * (presence & 0b1111_0000).bit_count()
+    more = "q" * bool(presence & _HAS_IMAGES) + "d" * bool(presence & _HAS_PACE)
+    more += "d" * len(_MIX) if presence & _HAS_MIX else ""
     amounts = "q" * len(_AMOUNTS) if presence & _HAS_AMOUNTS else ""
     keys = "16s" * (bool(presence & _ULID_ID) + bool(presence & _HEX_USER))
-    return Struct(f"<BHBBBqq{counts}{seen}{amounts}{keys}")
+    return Struct(f"<BHBBBqq{counts}{seen}{more}{amounts}{keys}")
 
 
 # A request's id comes twice, in its provisional and in its final charge; a user's pseudonym with each of their charges.

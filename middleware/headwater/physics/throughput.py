@@ -201,7 +201,8 @@ def covered_ratio(
 ) -> float:
     """Share of the experts that a step of the batch touches. Tokens of a batch choose alike to some degree: each further
     one counts as `expert_spread_ratio` tokens that choose at random."""
-    return 1 - (1 - chosen_count / experts_count) ** (1 + expert_spread_ratio * (concurrency_count - 1))
+    missed_ratio: float = (1 - chosen_count / experts_count) ** (1 + expert_spread_ratio * (concurrency_count - 1))
+    return 1 - missed_ratio
 
 
 def sequence_read_s(*, state_read_s: float, cache_read_s_per_token: float, seen_layer_tokens: float) -> float:

@@ -255,6 +255,7 @@ class ChatRequest:
     usage_asked: bool = False
     """The client itself asked for usage on its stream."""
     choices_count: int = 1
+    images_count: int = 0
     raw: bytes = field(default=b"", repr=False)
 
 
