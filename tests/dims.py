@@ -48,6 +48,8 @@ class Dim:
 
     def _alike(self, other: Dim | float) -> float:
         right = as_dim(other)
+        if right.value == 0 and not right.units:  # nothing is nothing in any unit
+            return 0
         if dict(self.units) != dict(right.units):
             raise TypeError(f"{dict(self.units)} is not {dict(right.units)}")
         return right.value

@@ -7,16 +7,8 @@ from typing import Any
 
 import pytest
 
-from headwater.physics import carbon, energy, throughput, water
-from headwater.physics.formulas import (
-    BUSY_RULES,
-    ENGINE_RULES,
-    PLACE_RULES,
-    POWER_RULES,
-    TIME_RULES,
-    WORK_RULES,
-    Rule,
-)
+from headwater.physics import carbon, energy, formulas, throughput, water
+from headwater.physics.formulas import Rule
 from tests.dims import Dim
 
 J_PER_KWH = Dim(3_600_000.0, {"J": 1, "kWh": -1})
@@ -97,14 +89,28 @@ def test_carbon_is_charged_on_facility_energy() -> None:
 S, WATT = {"s": 1}, {"J": 1, "it": 1, "s": -1}
 FLOP, BYTE = {"FLOP": 1}, {"B": 1}
 GIVEN: dict[str, Dim | float] = {
-    "params_count": 7e9,
+    "active_params_count": 7e9,
+    "expert_params_count": 2e10,
+    "chosen_count": 8,
+    "experts_count": 64,
+    "expert_layers_count": 30,
     "layers_count": 32,
+    "whole_layers_count": 20,
+    "windowed_layers_count": 10,
+    "window_tokens": 128,
     "q_heads_count": 32,
-    "kv_heads_count": 8,
-    "head_dim": 128,
+    "cache_heads_count": 8,
+    "cache_values_count": 2048,
+    "decode_dim": 128,
+    "prefill_dim": 128,
+    "state_bytes": Dim(1e8, BYTE),
+    "vision_params_count": 4e8,
+    "patches_count": 4096,
     "bytes_per_weight": Dim(2.0, BYTE),
+    "bytes_per_expert_weight": Dim(1.0, BYTE),
     "bytes_per_value": Dim(2.0, BYTE),
     "accelerators_count": 4,
+    "attention_accelerators_count": 4,
     "server_accelerators_count": 8,
     "peak_flop_per_s": Dim(1e15, {"FLOP": 1, "s": -1}),
     "bw_bytes_per_s": Dim(3e12, {"B": 1, "s": -1}),
@@ -114,32 +120,80 @@ GIVEN: dict[str, Dim | float] = {
     "static_ratio": 0.33,
     "busy_weight_ratio": 0.43,
     "flop_weight_ratio": 0.94,
+    "power_cap_exponent": 8.0,
     "memory_ratio": 0.83,
+    "expert_memory_ratio": 0.4,
     "tokens_per_read_count": 8.0,
     "cache_ratio": 0.6,
     "compute_ratio": 0.28,
     "prefill_ratio": 0.8,
+    "expert_spread_ratio": 0.5,
+    "roofline_exponent": 1.5,
     "layer_s": Dim(1e-5, S),
+    "expert_layer_s": Dim(5e-5, S),
     "layer_parallel_s": Dim(3e-5, S),
+    "image_s": Dim(3e-2, S),
     "step_s": Dim(2e-3, S),
     "step_per_sequence_s": Dim(1e-5, S),
     "prefill_overhead_s": Dim(0.02, S),
+    "itl_s": Dim(0.03, S),
     "concurrency_count": 16.0,
     "input_tokens": 500,
     "cached_tokens": 100,
     "output_tokens": 300,
+    "images_count": 1,
+    "own_input_tokens": 900,
+    "own_cached_tokens": 200,
+    "own_output_tokens": 100,
+    "own_images_count": 0,
     "pue": PUE,
     "wue_l_per_it_kwh": WUE,
     "ewif_l_per_kwh": EWIF,
     "grid_g_per_kwh": GRID,
 }
-UNITS = {"s": S, "s/token": S, "B/token": BYTE, "FLOP": FLOP, "W": WATT, "ratio": {}, "tokens": {}, "L": LITRE}
-BOUNDARY = {"it_j": {"J": 1, "it": 1}, "facility_j": {"J": 1, "facility": 1}, "carbon_g": {"g": 1}}
-ALL_RULES = ENGINE_RULES + WORK_RULES + TIME_RULES + BUSY_RULES + POWER_RULES + PLACE_RULES
+UNITS: dict[str, dict[str, float]] = {
+    "s": S,
+    "B": BYTE,
+    "FLOP": FLOP,
+    "W": WATT,
+    "ratio": {},
+    "tokens": {},
+    "weights": {},
+}
+UNITS |= {"L": LITRE}
+IT, BOUNDARY = {"J": 1, "it": 1}, {"facility_j": {"J": 1, "facility": 1}, "carbon_g": {"g": 1}}
+BOUNDARY |= {"it_j": IT, "accelerator_j": IT}
+SHARES = (
+    formulas.OWN_CONTEXT_RULES
+    + formulas.OWN_RULES
+    + formulas.LIKENESS_RULES
+    + formulas.OWN_PACE_RULES
+    + formulas.OWN_TIME_RULES
+    + formulas.SHARE_RULES
+)
+ALL_RULES = (
+    formulas.ENGINE_RULES
+    + formulas.CONTEXT_RULES
+    + formulas.MIX_RULES
+    + formulas.STEP_RULES
+    + formulas.PACE_RULES
+    + formulas.TIME_RULES
+    + formulas.BUSY_RULES
+    + formulas.FLOP_RULES
+    + formulas.LIMIT_RULES
+    + formulas.HARD_CAP_RULES
+    + formulas.SMOOTH_CAP_RULES
+    + SHARES
+    + formulas.UNKNOWN_WORK_RULES
+    + formulas.UNKNOWN_SHARE_RULES
+    + formulas.ENERGY_RULES
+    + formulas.PLACE_RULES
+)
 
 
 def test_every_formula_has_the_unit_that_its_step_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "FLOP_PER_WEIGHT", Dim(2.0, FLOP))
+    monkeypatch.setattr(throughput, "FLOP_PER_PAIR", Dim(4.0, FLOP))
     known = dict(GIVEN)
 
     for rule in ALL_RULES:
@@ -149,7 +203,12 @@ def test_every_formula_has_the_unit_that_its_step_shows(monkeypatch: pytest.Monk
         assert dict(units) == BOUNDARY.get(rule.name, UNITS.get(rule.unit)), rule.name
 
 
+def test_no_rule_is_left_out_of_the_dimensions() -> None:
+    every = {id(rule) for name in dir(formulas) if name.endswith("_RULES") for rule in getattr(formulas, name)}
+
+    assert every == {id(rule) for rule in ALL_RULES}
+
+
 def evaluate(rule: Rule, known: dict[str, Dim | float]) -> Dim | float:
-    names = rule.function.__kwdefaults__ or rule.function.__annotations__
-    result: Dim | float = rule.function(**{name: known[name] for name in names if name != "return"})
+    result: Dim | float = rule.function(**{parameter: known[name] for parameter, name in rule.inputs.items()})
     return result

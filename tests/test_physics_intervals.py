@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater import catalog
-from headwater.physics import intervals
+from headwater.physics import Profile, intervals
 from headwater.physics.rates import rates
-from headwater.records import Deployment
+from headwater.records import Deployment, Footprint, Method, Observation, Usage
 
 REL = 1e-12
 ratios = st.tuples(st.floats(min_value=0, max_value=1), st.floats(min_value=1, max_value=1e6))
@@ -67,25 +67,98 @@ def test_a_certain_place_leaves_the_band_of_the_method() -> None:
     assert (spread.energy_low, spread.energy_high) == pytest.approx((0.5, 3.0), rel=REL)
 
 
+KNOWN = intervals.Doubts(tokens=True, concurrency=True, small_batch=False, images=False)
+
+
 def test_better_methods_have_narrower_intervals() -> None:
     for hardware in ("hgx-h100", "dgx-a100", "cpu-generic"):
         widths = [
             math.log(high / low)
-            for low, high in (intervals.energy_ratio(deployment(hardware=hardware), m) for m in intervals.METHODS)
+            for low, high in (
+                intervals.energy_ratio(deployment(hardware=hardware), method, KNOWN) for method in intervals.METHODS
+            )
         ]
         assert widths == sorted(widths)
 
 
 def test_hardware_outside_the_fit_has_a_wider_interval() -> None:
     fitted, other, guessed = (
-        intervals.hardware_ratio(deployment(hardware=name)) for name in ("hgx-h100", "dgx-a100", "cpu-generic")
+        intervals.energy_ratio(deployment(hardware=name), "observed", KNOWN)
+        for name in ("hgx-h100", "dgx-a100", "cpu-generic")
     )
 
     assert guessed[0] < other[0] < fitted[0] < 1 < fitted[1] < other[1] < guessed[1]
 
 
 def test_a_guessed_model_is_wider_by_its_own_ratio_on_both_sides() -> None:
-    low, high = intervals.energy_ratio(deployment("generic-wide"), "observed")
+    band = catalog.engine("vllm-0.11").band["observed"]
 
-    assert low < 0.76 / 8
-    assert high > 1.40 * 8
+    low, high = intervals.accelerator_ratio(deployment("generic-wide"), "observed", KNOWN)
+
+    assert (low, high) == pytest.approx((band[0] / 8, band[1] * 8), rel=REL)
+
+
+# --- outside of the fitted domain
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "doubts", "hardware"),
+    [
+        ("small_batch_ratio", "loaded", KNOWN._replace(small_batch=True), "hgx-h100"),
+        ("image_ratio", "observed", KNOWN._replace(images=True), "hgx-b200"),
+        ("unseen_hardware_ratio", "paced", KNOWN, "dgx-a100"),
+    ],
+)
+def test_each_way_out_of_the_fitted_domain_adds_its_doubt_in_quadrature(
+    name: str, method: Method, doubts: intervals.Doubts, hardware: str
+) -> None:
+    engine = catalog.engine("vllm-0.11")
+    beyond = getattr(engine, name).value
+    low, high = engine.band[method]
+
+    found = intervals.accelerator_ratio(deployment(hardware=hardware), method, doubts)
+
+    assert beyond > 1.1
+    assert found[0] == pytest.approx(math.exp(-math.hypot(math.log(low), math.log(beyond))), rel=REL)
+    assert found[1] == pytest.approx(math.exp(math.hypot(math.log(high), math.log(beyond))), rel=REL)
+
+
+def test_a_time_that_was_seen_holds_for_small_batches_too() -> None:
+    alone = KNOWN._replace(small_batch=True)
+
+    assert intervals.accelerator_ratio(deployment(), "observed", alone) == catalog.engine("vllm-0.11").band["observed"]
+
+
+def test_a_request_outside_of_the_domain_is_charged_with_the_wider_interval() -> None:
+    profile = Profile(deployment())
+    usage = Usage(input_tokens=500, output_tokens=300, source="upstream")
+    seen = Observation(concurrency_count=8.0)
+
+    inside = profile.estimate(usage, seen)
+    alone = profile.estimate(usage, replace(seen, concurrency_count=7.9), steps=True)
+    pictures = profile.estimate(replace(usage, images_count=2), seen, steps=True)
+
+    assert isinstance(inside, Footprint)
+    for found, why in ((alone, "fewer in flight than entered the fit"), (pictures, "pictures in the prompt")):
+        assert isinstance(found, Footprint)
+        assert found.spread.energy_high > inside.spread.energy_high * 1.01
+        assert found.spread.energy_low < inside.spread.energy_low / 1.01
+        assert any(why in step.source for step in found.steps)
+
+
+# What separates vLLM 0.5, vLLM 0.11 and TensorRT-LLM on the same hardware; METHODOLOGY.md, "Intervals".
+UNFITTED = {"observed": 1.25, "loaded": 2.0, "paced": 2.0, "assumed": 2.0}
+
+
+@pytest.mark.parametrize("name", ["vllm-0.5", "tensorrt-llm", "generic"])
+def test_an_engine_without_a_fit_has_the_fitted_bands_and_its_doubt_in_quadrature(name: str) -> None:
+    fitted = catalog.engine("vllm-0.11").band
+
+    for method, (low, high) in catalog.engine(name).band.items():
+        doubt = math.log(UNFITTED[method])
+        expected = (
+            math.exp(-math.hypot(math.log(fitted[method][0]), doubt)),
+            math.exp(math.hypot(math.log(fitted[method][1]), doubt)),
+        )
+        # Written with three digits.
+        assert (low, high) == pytest.approx(expected, rel=0.01)

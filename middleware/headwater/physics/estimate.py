@@ -75,9 +75,9 @@ class Profile:
         """
         if self._flat is not None:
             return self._flat_footprint(self._flat.value, steps=steps)
-        own = own_mix(usage)
-        if own is not None and own.input_tokens + own.output_tokens > MOST_TOKENS:
+        if (usage.input_tokens or 0) + (usage.output_tokens or 0) > MOST_TOKENS:
             return TOKENS_UNBELIEVABLE
+        own = own_mix(usage)
         if self.deployment.hosting == "hosted":
             return TOKENS_UNKNOWN if own is None else self._hosted(own, observation, steps=steps)
         return self._own(own, observation, steps=steps)
