@@ -62,6 +62,7 @@ def test_ready_made_settings_are_taken_as_they_are() -> None:
             ["[[deployment]] number 1, hardwear", "did you mean 'hardware'"],
         ),
         ({"deployment": {"hardware": "x"}}, ["must be a list", "[[deployment]]"]),
+        ({"deployment": [{"hardware": "x", "engine": "y", "name": "a b"}]}, ["number 1, name", "a b"]),
         ({"deployment": [{"engine": "y"}]}, ["[[deployment]] number 1, hardware: is missing"]),
         ({"identity": {"from": "api-key"}}, ["identity.from: must be a list, not 'api-key'"]),
         ({"deployment": [{"hardware": "dgx-a100", "engine": "vllm-0.11", "accelerators": 0}]}, ["accelerators", "0"]),

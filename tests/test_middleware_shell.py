@@ -141,12 +141,13 @@ def test_a_stream_that_a_base_http_middleware_wraps_is_read_as_well(data_dir: Pa
 
 def test_without_lifespan_messages_the_first_request_starts_the_ledger(data_dir: Path) -> None:
     inner = Starlette(routes=[Route(CHAT, _answer, methods=["POST"])])
-    app = Starlette(routes=[Mount("/llm", FootprintMiddleware(inner, _settings(data_dir)))])
+    middleware = FootprintMiddleware(inner, _settings(data_dir))
 
-    with TestClient(app) as client:
+    with TestClient(Starlette(routes=[Mount("/llm", middleware)])) as client:
         answer = client.post("/llm" + CHAT, content=request())
 
     assert "headwater-footprint" in answer.headers
+    middleware.meter.ledger.close()
 
 
 def test_another_identity_key_refuses_to_start(data_dir: Path) -> None:

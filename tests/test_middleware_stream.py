@@ -18,8 +18,22 @@ from headwater.ledger import Reader
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.records import AccountRow, Charge
-from tests.asgi import CHAT, DONE, STREAM, STREAM_WITH_USAGE, Seen, call, content, event, request, stream_app, unfolded
+from tests.asgi import (
+    CHAT,
+    DONE,
+    STREAM,
+    STREAM_WITH_USAGE,
+    Seen,
+    call,
+    content,
+    event,
+    reply,
+    request,
+    stream_app,
+    unfolded,
+)
 from tests.conftest import MakeMeter
+from tests.ledger.support import eventually
 
 ASKING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
@@ -275,6 +289,32 @@ async def test_concurrent_streams_share_the_server(make_meter: MakeMeter, key: s
     seen = await asyncio.gather(*(call(wrapped, request(**ASKING), key=key) for _ in range(2)))
 
     for one in seen:
+        assert (await _charge(meter, one)).observation.concurrency_count == pytest.approx(2.0)
+
+
+async def test_two_processes_on_one_store_share_the_server_that_both_name(make_meter: MakeMeter, key: str) -> None:
+    now_s = 0.0
+    deployment = {"name": "east-1", "hardware": "hgx-h100", "engine": "vllm-0.11", "accelerators": 4}
+    meters = [make_meter(clock_s=lambda: now_s, deployment=[deployment]) for _ in range(2)]
+    loads = [meter.serving.of("llama-3.1-70b").load for meter in meters]
+    both = asyncio.Barrier(3)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await both.wait()
+        await both.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": reply()})
+
+    calls = [asyncio.ensure_future(call(FootprintMiddleware(app, meter=meter), request(), key=key)) for meter in meters]
+    await both.wait()
+    # The clock stands still: what an exchange without length sees is the deployment's figure of now.
+    eventually(lambda: [load.concurrency(0.0, 0.0, 0.0) for load in loads] == [2.0, 2.0])
+    now_s = 10.0
+    await both.wait()
+    seen = await asyncio.gather(*calls)
+
+    for meter, one in zip(meters, seen, strict=True):
         assert (await _charge(meter, one)).observation.concurrency_count == pytest.approx(2.0)
 
 

@@ -143,3 +143,126 @@ def test_shares_of_overlapping_exchanges_add_up_to_the_servers_time(starts: list
         load.leave(clock)
 
     assert shares == pytest.approx(clock - begun)
+
+
+def test_what_others_have_in_flight_counts_from_when_it_was_heard() -> None:
+    load = Load()
+    mine = load.enter(0.0)
+
+    load.heard(3, 10.0)
+    load.heard(1, 15.0)
+
+    # 10 s alone, 5 s with three others, 5 s with one; the loop itself did nothing meanwhile
+    assert load.concurrency(mine, 0.0, 20.0) == pytest.approx(20 / (10 / 1 + 5 / 4 + 5 / 2))
+    assert load.in_flight_count == 1
+
+
+def test_what_is_heard_late_changes_nothing_that_was_already_counted() -> None:
+    load = Load()
+    mine = load.enter(0.0)
+    assert load.concurrency(mine, 0.0, 10.0) == 1.0
+
+    load.heard(1, 4.0)
+
+    assert load.concurrency(mine, 0.0, 20.0) == pytest.approx(20 / (10 / 1 + 10 / 2))
+
+
+def test_an_exchange_without_length_sees_the_others_too() -> None:
+    load = Load()
+    load.heard(2, 1.0)
+
+    assert load.concurrency(load.enter(2.0), 2.0, 2.0) == 3.0
+
+
+def test_a_loop_that_sleeps_does_not_fill_the_memory_and_wakes_to_the_latest_figure() -> None:
+    load = Load()
+    for second in range(10_000):
+        load.heard(second, float(second))
+
+    assert len(load._heard) <= 256
+    assert load.concurrency(load.enter(10_000.0), 10_000.0, 10_000.0) == 10_000.0
+
+
+MOMENTS = st.tuples(
+    st.floats(0.001, 100.0), st.one_of(st.just("enter"), st.integers(0, 9), st.integers(0, 50).map(float))
+)
+"""Seconds later: one enters, one of those in flight leaves (int), or so many others are heard of (float)."""
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=60), st.booleans())
+def test_any_interleaving_gives_the_exact_harmonic_mean(moments: list[tuple[float, str | float]], alone: bool) -> None:
+    load, now_s, others_count = Load(), 0.0, 0
+    integral_s = busy_s = shares_s = 0.0
+    inside: list[tuple[float, float, float]] = []
+
+    for later_s, event in [*moments, *[(1.0, 0)] * len(moments)]:
+        now_s += later_s
+        if inside:
+            integral_s += later_s / (len(inside) + others_count)
+            busy_s += later_s
+        if event == "enter":
+            inside.append((load.enter(now_s), integral_s, now_s))
+        elif isinstance(event, float):
+            others_count = 0 if alone else int(event)
+            load.heard(others_count, now_s)
+        elif inside:
+            mine_s, began_s, entered_s = inside.pop(int(event) % len(inside))
+            found = load.concurrency(mine_s, entered_s, now_s)
+            assert found >= 1.0
+            assert found == pytest.approx((now_s - entered_s) / (integral_s - began_s), rel=1e-6)
+            shares_s += (now_s - entered_s) / found
+            load.leave(now_s)
+
+    assert load.in_flight_count == len(inside) == 0
+    assert shares_s <= busy_s * (1 + 1e-9)
+    if alone:
+        assert shares_s == pytest.approx(busy_s)
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 100.0), st.integers(0, 2), st.booleans()), min_size=1, max_size=60))
+def test_shares_in_all_processes_add_up_to_the_time_in_which_the_server_had_any(
+    moments: list[tuple[float, int, bool]],
+) -> None:
+    """With figures that are never late: what sharing the counts is for."""
+    loads, now_s, busy_s, shares_s = [Load(), Load(), Load()], 0.0, 0.0, 0.0
+    inside: list[list[tuple[float, float]]] = [[], [], []]
+    ends = [(1.0, number % 3, False) for number in range(3 * len(moments))]
+
+    for later_s, at, is_entering in [*moments, *ends]:
+        now_s += later_s
+        busy_s += later_s if any(inside) else 0.0
+        if is_entering:
+            inside[at].append((loads[at].enter(now_s), now_s))
+        elif inside[at]:
+            mine_s, entered_s = inside[at].pop(0)
+            shares_s += (now_s - entered_s) / loads[at].concurrency(mine_s, entered_s, now_s)
+            loads[at].leave(now_s)
+        for number, load in enumerate(loads):
+            load.heard(sum(map(len, inside)) - len(inside[number]), now_s)
+
+    assert shares_s == pytest.approx(busy_s)
+
+
+def test_equal_settings_are_one_deployment_everywhere_and_a_name_tells_them_apart() -> None:
+    def names(*deployments: dict[str, Any]) -> list[str]:
+        return list(_serving(deployment=deployments).loads)
+
+    (one,) = names({**GPU})
+
+    assert names({**GPU, "precision": "bf16", "match": ["*"]}) == [one]
+    assert names({**GPU, "concurrency": 32}) == names({**GPU, "concurrency": 32.0}) != [one]
+    assert names({**GPU, "name": "east-1"}) == ["east-1"]
+    assert len(set(names(GPU, CPU, {**GPU, "site": "azure-westus3"}))) == 3
+
+
+def test_entries_with_one_name_share_what_is_in_flight() -> None:
+    serving = _serving(
+        deployment=[
+            {**GPU, "match": ["*8b"], "name": "east-1"},
+            {**GPU, "match": ["*70b"], "name": "east-1"},
+            {**CPU, "match": ["*"]},
+        ]
+    )
+
+    assert serving.of("llama-3.1-8b").load is serving.of("llama-3.1-70b").load
+    assert serving.of("gemma-3-270m").load is not serving.of("llama-3.1-70b").load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -57,8 +58,13 @@ class IdentitySettings(_Section):
 
 
 class DeploymentSettings(_Section):
-    """`[[deployment]]`: which hardware serves which models of the request. Names are catalog entries."""
+    """`[[deployment]]`: which hardware serves which models of the request. Names are catalog entries.
 
+    `name`: entries with one name are one deployment, in one process and across all that share a store: what they have in
+    flight adds up. Without it, entries with equal settings are.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
     match: tuple[_Name, ...] = ("*",)
     model: str | None = None
     """None: the catalog entry with the name that the request gives."""
@@ -76,6 +82,13 @@ class DeploymentSettings(_Section):
     hosting: Hosting = "own"
     """`hosted`: others use the server too, unseen; then neither concurrency nor time seen here is the server's."""
     concurrency: Annotated[float, Field(ge=1)] | None = None
+
+    @property
+    def shared_name(self) -> str:
+        """What this deployment is called in all processes: its name, or a digest of its settings that are not the defaults."""
+        if self.name is not None:
+            return self.name
+        return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]
 
 
 class FactorSettings(_Section):

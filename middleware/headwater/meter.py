@@ -90,6 +90,8 @@ class Meter:
                 },
             )
         )
+        for name, load in self.serving.loads.items():
+            self.ledger.share(name, load, clock_s)
         self._documented: set[str] = set()
         self._is_estimate_noted = False
         self._tasks: set[asyncio.Task[None]] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
@@ -16,26 +17,38 @@ OTHER: Final = "other"
 """What stands in accounts and metrics for a model that is not in the catalog: never a string a client made up."""
 _CACHED_MODELS: Final = 1_000
 _CACHED_NAME_CHARACTERS: Final = 200
+_MOST_HEARD_COUNT: Final = 256
 
 
 class Load:
-    """The exchanges in flight on one deployment, as this process sees them.
+    """The exchanges in flight on one deployment: this process's own, and the other processes' as last heard of.
 
     Keeps one running integral of dt/B(t); the harmonic mean of the concurrency over an exchange's life is its length
     divided by the integral's growth over it. The arithmetic mean would underestimate the exchange's share.
+
+    The integral belongs to the event loop. What another thread hears waits in a queue, with its time, until the loop next
+    advances the integral: first to that time with the old figure, then on with the new one. So nobody takes a lock, and no
+    figure counts before or after its time.
     """
 
-    __slots__ = ("_in_flight_count", "_integral_s", "_since_s")
+    __slots__ = ("_heard", "_in_flight_count", "_integral_s", "_others_count", "_since_s")
 
     def __init__(self) -> None:
         self._in_flight_count = 0
+        self._others_count = 0
+        # Bounded: a loop that has nothing to do for a long time takes nothing in. The latest figures are the ones to keep.
+        self._heard: deque[tuple[float, int]] = deque(maxlen=_MOST_HEARD_COUNT)
         self._integral_s = 0.0
         self._since_s = 0.0
 
     @property
     def in_flight_count(self) -> int:
-        """Exchanges between their admission and their end."""
+        """This process's own exchanges between their admission and their end."""
         return self._in_flight_count
+
+    def heard(self, others_count: int, now_s: float) -> None:
+        """From now on, other processes have so many in flight. From any one thread, in order of time."""
+        self._heard.append((now_s, others_count))
 
     def enter(self, now_s: float) -> float:
         """Count one more exchange in; returns the integral at its start, to be given to `concurrency`."""
@@ -55,13 +68,25 @@ class Load:
         self._advance(now_s)
         grown_s = self._integral_s - entered_integral_s
         if grown_s <= 0:
-            return float(max(1, self._in_flight_count))
+            return float(max(1, self._in_flight_count + self._others_count))
         return max(1.0, (now_s - entered_s) / grown_s)
 
     def _advance(self, now_s: float) -> None:
+        if self._heard:
+            self._take_in()
         if self._in_flight_count > 0:
-            self._integral_s += (now_s - self._since_s) / self._in_flight_count
+            self._integral_s += (now_s - self._since_s) / (self._in_flight_count + self._others_count)
         self._since_s = now_s
+
+    def _take_in(self) -> None:
+        while self._heard:
+            heard_s, others_count = self._heard.popleft()
+            # What was heard while the integral was advanced past it counts from there.
+            heard_s = max(heard_s, self._since_s)
+            if self._in_flight_count > 0:
+                self._integral_s += (heard_s - self._since_s) / (self._in_flight_count + self._others_count)
+            self._since_s = heard_s
+            self._others_count = others_count
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +117,9 @@ class Serving:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._loads = [Load() for _ in settings.deployment]
+        self.loads: dict[str, Load] = {}
+        """By the name that a deployment has in all processes: entries with one name share what is in flight."""
+        self._loads = [self.loads.setdefault(each.shared_name, Load()) for each in settings.deployment]
         self._elsewhere = Load()
         self._cache: dict[str | None, Served] = {}
         self._made: dict[tuple[int, str], Served] = {}

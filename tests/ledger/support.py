@@ -99,6 +99,22 @@ class Applied:
         """Nothing to forget."""
 
 
+class Count:
+    """A load that remembers what it heard."""
+
+    def __init__(self, in_flight_count: int = 0) -> None:
+        self.in_flight_count = in_flight_count
+        self.said: list[tuple[int, float]] = []
+
+    def heard(self, others_count: int, now_s: float) -> None:
+        self.said.append((others_count, now_s))
+
+    @property
+    def others_count(self) -> int:
+        """As last heard."""
+        return self.said[-1][0] if self.said else 0
+
+
 class Server:
     """A real server on a Unix socket, to be started, killed and restarted."""
 
@@ -142,10 +158,22 @@ class Server:
 
 
 def outside(
-    durability: Callable[[str, ClientFactory], Durability] | None = None, *, adoption_s: float = 0.05, **changes: Any
+    durability: Callable[[str, ClientFactory], Durability] | None = None,
+    *,
+    adoption_s: float = 0.05,
+    gauge_s: float = 0.02,
+    gauge_life_s: float = 2.0,
+    **changes: Any,
 ) -> Outside:
     """Short intervals; everything else as in production unless given."""
-    timing = Timing(cycle_s=0.005, adoption_s=adoption_s, first_backoff_s=0.01, last_backoff_s=0.05)
+    timing = Timing(
+        cycle_s=0.005,
+        adoption_s=adoption_s,
+        first_backoff_s=0.01,
+        last_backoff_s=0.05,
+        gauge_s=gauge_s,
+        gauge_life_s=gauge_life_s,
+    )
     if durability is not None:
         changes["durability"] = durability
     return Outside(timing=timing, **changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.ledger.support import (
     KEY,
     MONTH,
     NOV_23_MS,
+    Count,
     Server,
     amounts,
     charge,
@@ -208,6 +210,7 @@ def test_a_cluster_is_found_out_and_its_shards_add_up(own_server: Server, tmp_pa
     eventually(lambda: "cluster_state:ok" in str(own_server.command("CLUSTER", "INFO")))
     url = f"redis://127.0.0.1:{port}/0"
     ledger = Ledger(data_dir=tmp_path, redis_url=url, key_fingerprint=KEY, outside=outside())
+    ledger.share("chat", Count(3), time.monotonic)
     ledger.start()
     some = [charge(n, user=f"{n:032x}") for n in range(250)]
     ledger.document("5f0c", "{}")
@@ -215,8 +218,10 @@ def test_a_cluster_is_found_out_and_its_shards_add_up(own_server: Server, tmp_pa
         ledger.charge(each)
 
     assert ledger.flush(10)
+    eventually(lambda: own_server.command("HLEN", "hw1:load:chat") == 1)
     ledger.close()
 
+    assert own_server.command("HLEN", "hw1:load:chat") == 0
     with Reader.open(data_dir=tmp_path, redis_url=url) as reader:
         assert sums([reader.totals(MONTH)]) == sums(reader.month_rows(MONTH)) == expected(some)
         assert reader.receipt(some[7].request_id) == reader.receipt(some[7].request_id, some[7].user) == some[7]

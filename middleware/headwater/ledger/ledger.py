@@ -12,6 +12,7 @@ from typing import Final
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import packing
 from headwater.ledger.embedded import Embedded
+from headwater.ledger.gauges import Gauges, Load, Shared
 from headwater.ledger.journal import SEGMENT_BYTES, Journal
 from headwater.ledger.periods import PeriodCache
 from headwater.ledger.reader import Reader, open_store
@@ -53,9 +54,17 @@ class Ledger:
         self._place: Place | None = None
         self._journal: Journal | None = None
         self._shipper: Shipper | None = None
+        self._shared: list[Shared] = []
         self._known_documents: set[str] = set()
         self._late: deque[tuple[str, bytes]] = deque()
         """Charges that the journal did not take; a disk may have room again."""
+
+    def share(self, name: str, load: Load, clock_s: Callable[[], float]) -> None:
+        """Add up, with all processes that use this name on this store, what a load has in flight. From the next start on.
+
+        `clock_s`: the load's clock.
+        """
+        self._shared.append(Shared(name, load, clock_s))
 
     def start(self, *, timeout_s: float = 3.0) -> None:
         """Open the journal and start shipping; nothing where that is done already. A store that does not answer within
@@ -68,9 +77,18 @@ class Ledger:
         if self._journal is not None:
             return
         place: Place = Embedded(self._data_dir) if self._redis_url is None else Address(self._redis_url)
+        journal_id = self._new_journal_id()
+        timing = self._outside.timing
+        gauges = Gauges(
+            journal_id,
+            self._shared,
+            interval_s=timing.gauge_s,
+            life_s=timing.gauge_life_s,
+            monotonic=self._outside.monotonic,
+        )
         journal = Journal(
             self._data_dir,
-            journal_id=self._new_journal_id(),
+            journal_id=journal_id,
             fingerprint=self._fingerprint,
             segment_bytes=self._segment_bytes,
         )
@@ -80,6 +98,7 @@ class Ledger:
                 place,
                 self._cache,
                 self.stats,
+                gauges,
                 data_dir=self._data_dir,
                 fingerprint=self._fingerprint,
                 labels=self._labels,

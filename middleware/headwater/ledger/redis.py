@@ -12,9 +12,9 @@ from importlib.resources import files
 from logging import getLogger
 from typing import Any, Final
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from headwater.errors import ConfigError
+from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import schema
 from headwater.ledger.batch import Batch, aggregate, flat
 from headwater.ledger.connection import SHIP_TIMEOUT_S, ClientFactory, connect, connect_cluster, refusals
@@ -23,6 +23,7 @@ log: Final = getLogger("headwater.ledger")
 
 CLUSTER_SHARDS: Final = 64
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
+_LOAD_SCRIPT: Final = files("headwater.ledger").joinpath("load.lua").read_text("utf-8")
 _CHUNK: Final = 500
 
 
@@ -50,8 +51,12 @@ class Store:
         self._clustered = False
         self._client: Any = client_factory(url, timeout_s)
         self._clock = clock
-        self._script: Any = self._client.register_script(_SCRIPT)
+        self._register()
         self.shards_count = 1
+
+    def _register(self) -> None:
+        self._script: Any = self._client.register_script(_SCRIPT)
+        self._load_script: Any = self._client.register_script(_LOAD_SCRIPT)
 
     def _join_cluster(self) -> None:
         """Where the address is a cluster's, talk to all of it; a new ledger in a cluster has many shards."""
@@ -59,7 +64,7 @@ class Store:
             return
         self._client.close()
         self._client = connect_cluster(self._url, self._timeout_s)
-        self._script = self._client.register_script(_SCRIPT)
+        self._register()
         self._clustered = True
         self.shards_count = CLUSTER_SHARDS
 
@@ -181,6 +186,20 @@ class Store:
                 batch.journal_id,
             )
         return {month: [int(amount or 0) for amount in row] for month, row in zip(months, totals, strict=True) if row}
+
+    def exchange_load(self, deployment: str, worker: str, in_flight_count: int, life_s: float) -> int:
+        """Say how many a worker has in flight on a deployment, for a short life; returns how many the other workers have.
+
+        Raises:
+            StoreError: no answer.
+            LedgerError: the store answers, and refuses this.
+        """
+        arguments = [worker, in_flight_count, round(life_s * 1000)]
+        with refusals():
+            try:
+                return int(self._load_script(keys=[schema.in_flight_key(deployment)], args=arguments))
+            except ResponseError as error:
+                raise LedgerError(f"the ledger's store keeps no load of {deployment}: {error}") from error
 
     def period_totals(self, users: Iterable[str], month: str) -> dict[str, list[int]]:
         """The totals of users' months, in the order of PERIOD_TOTAL_FIELDS."""

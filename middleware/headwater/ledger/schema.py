@@ -81,6 +81,11 @@ def basis_key(document_hash: str) -> str:
     return f"hw1:basis:{document_hash}"
 
 
+def in_flight_key(deployment: str) -> str:
+    """Worker -> what it has in flight on a deployment, and when it said so; gone soon after the last one."""
+    return f"hw1:load:{deployment}"
+
+
 def journal_key(shard: int) -> str:
     """Journal id -> last applied sequence; never expires, so a replay a month later counts once."""
     return f"hw1:{{s{shard:02d}}}:j"

@@ -1,7 +1,7 @@
 """The thread that carries journals into the store. Nothing on a client's path waits for it.
 
 One cycle: make the journal durable on disk, ship what is new, drop what the store has on disk, look for journals of dead
-processes, refresh the period cache. A store that fails is left alone for a while, longer each time.
+processes, refresh the period cache, exchange what is in flight. A store that fails is left alone for a while, longer each time.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from headwater.ledger.adoption import Adopted, Orphanage
 from headwater.ledger.connection import ClientFactory, StoreError, connect
 from headwater.ledger.durability import Durability, WaitAof
 from headwater.ledger.frames import Position
+from headwater.ledger.gauges import INTERVAL_S, LIFE_S, Gauges
 from headwater.ledger.journal import Journal
 from headwater.ledger.periods import PeriodCache
 from headwater.ledger.redis import Store
@@ -69,6 +70,8 @@ class Timing:
     adoption_s: float = ADOPTION_S
     first_backoff_s: float = FIRST_BACKOFF_S
     last_backoff_s: float = LAST_BACKOFF_S
+    gauge_s: float = INTERVAL_S
+    gauge_life_s: float = LIFE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,7 @@ class Shipper:
         place: Place,
         cache: PeriodCache,
         stats: Stats,
+        gauges: Gauges,
         *,
         data_dir: Path,
         fingerprint: str,
@@ -103,6 +107,7 @@ class Shipper:
         self._place = place
         self._cache = cache
         self._stats = stats
+        self._gauges = gauges
         self._fingerprint = fingerprint
         self._labels = labels
         self._outside = outside
@@ -170,6 +175,7 @@ class Shipper:
         """One round; False when the store failed."""
         now_s = self._outside.monotonic()
         try:
+            self._gauges.expire()
             self._live.tail.sync()
             if now_s < self._next_try_s:
                 return False
@@ -221,7 +227,7 @@ class Shipper:
 
     def _ship(self) -> None:
         self._live.tail.sync()
-        while self._live.ship():
+        while self._moves(self._live):
             self._announce()
         self._cache.refresh(self._store)
         self._live.settle()
@@ -231,11 +237,17 @@ class Shipper:
             self._adopted += self._orphanage.take()
         self._ship_adopted()
 
+    def _moves(self, shipment: Shipment) -> bool:
+        """Ship one batch. However much there is to ship, what is in flight here must not seem dead meanwhile."""
+        is_moved = shipment.ship()
+        self._gauges.exchange(self._store)
+        return is_moved
+
     def _ship_adopted(self) -> None:
         for adopted in list(self._adopted):
             shipment = adopted.shipment
             shipment.tail.sync()
-            while shipment.ship():
+            while self._moves(shipment):
                 if self._stop_by_s is not None and self._outside.monotonic() >= self._stop_by_s:
                     return
             if shipment.settle():
@@ -255,6 +267,8 @@ class Shipper:
 
     def _leave(self) -> None:
         durable_to = None
+        with suppress(StoreError):
+            self._gauges.take_back(self._store if self._connected else None)
         if self._refusal is not None:
             durable_to = self._journal.position()  # a start that was refused has journalled nothing
         elif self._connected:
