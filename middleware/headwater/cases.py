@@ -169,7 +169,7 @@ class Case:
         held = catalog.holds(hardware, count, model, at.precision)
         if held is None and self.accelerators is None and hardware.accelerators_count > 1:
             told.append(
-                f"{hardware.name}: the memory of its accelerators is not known, so all {count} are taken for one copy of {model.name}"
+                f"{hardware.name}: the memory of its accelerators is not known, so all {count} are taken for one copy of a model"
             )
         if held is False and hardware.memory_bytes is not None:
             weights_gb = catalog.weights_bytes(model, at.precision) / BYTES_PER_GB

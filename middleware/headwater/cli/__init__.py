@@ -86,6 +86,7 @@ def _options(
 for _module in (
     "serve",
     "report",
+    "estimate",
     "vocab",
 ):
     import_module(f"{__name__}.{_module}")
