@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from headwater import __version__, config
+from headwater import __version__, catalog, config
 from headwater.demo import server
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
@@ -48,11 +49,12 @@ async def _charged(meter: Meter, key: str) -> str:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["demo", "serve", "report", "explain", "vocab"]),
+        ([], ["demo", "serve", "report", "explain", "estimate", "vocab"]),
         (["demo"], ["--once", "--port", "headwater demo --once"]),
         (["serve"], ["--upstream", "--workers", "headwater serve --upstream http://127.0.0.1:8000"]),
         (["report"], ["--month", "--format", "headwater report --month 2026-11 --format csv"]),
         (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
+        (["estimate"], ["--input", "--hosted", "--json", "headwater estimate llama-3.1-70b --input 800 --output 300"]),
         (["vocab", "install"], ["headwater vocab install"]),
     ],
 )
@@ -66,6 +68,143 @@ def test_help_names_the_options_and_shows_an_example(command: list[str], words: 
 
 def test_the_version() -> None:
     assert run("--version").stdout == f"headwater {__version__}\n"
+
+
+ASKED = ("--input", "800", "--output", "300")
+
+
+def test_an_estimate_is_a_row_per_model_in_the_order_given_under_what_was_assumed() -> None:
+    done = run("estimate", "llama-3.1-70b", "llama-3.1-8b", *ASKED, "--cached", "500", "--site", "azure-westus3")
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    head, table = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert head[0] == "request     800 tokens in (500 cached), 300 out"
+    for words in ("hgx-h100, vllm-0.11", "azure-westus3", "current-2026.11", "the engine's usual number"):
+        assert words in "\n".join(head)
+    assert table[0].split()[0] == "model"
+    for unit in ("energy Wh", "water mL", "CO2e g", "(low to high)"):
+        assert unit in table[0]
+    assert [row.split()[0] for row in table[2:]] == ["llama-3.1-70b", "llama-3.1-8b"]
+    assert len({len(line) for line in table}) == 1
+    assert all(row.endswith("assumed") for row in table[2:])
+
+
+def test_an_estimate_shows_no_more_digits_than_its_interval_deserves() -> None:
+    done = run("estimate", "llama-3.1-70b", *ASKED)
+    as_json = run("estimate", "llama-3.1-70b", *ASKED, "--json")
+
+    row = done.stdout.splitlines()[-1]
+    energy, low, high = re.findall(r"(?<=\s|\()[0-9.]+(?=\s|\))", row)[1:4]
+    made = json.loads(as_json.stdout)["estimates"][0]
+    for shown, exact_j in zip((energy, low, high), (made["energy_j"], *made["energy_j_range"]), strict=True):
+        assert len(shown.replace(".", "").lstrip("0")) == 2
+        assert float(shown) == pytest.approx(exact_j / 3600, rel=0.06)
+
+
+def test_an_estimate_as_json_has_all_numbers_and_what_was_assumed() -> None:
+    done = run(
+        "estimate", "llama-3.1-70b", "llama-3.1-8b", *ASKED, "--concurrency", "32", "--precision", "fp8", "--json"
+    )
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    first, second = document["estimates"]
+    assert (first["model"], second["model"]) == ("llama-3.1-70b", "llama-3.1-8b")
+    assert (first["method"], first["concurrency"]) == ("loaded", 32)
+    assert first["tokens"] == {"input": 800, "cached": None, "output": 300}
+    for name in ("energy_j", "water_l", "carbon_g"):
+        low, high = first[f"{name}_range"]
+        assert low < first[name] < high
+    assert first["water_l"] == pytest.approx(first["water_onsite_l"] + first["water_offsite_l"])
+    assert first["deployment"].items() >= {"hardware": "hgx-h100", "precision": "fp8", "hosting": "own"}.items()
+    assert isinstance(first["warnings"], list)
+    assert "derivation" not in first
+
+
+def test_an_estimate_takes_everything_that_is_known_of_the_server() -> None:
+    options = "--hosted --itl-ms 25 --images 1 --accelerators 4 --replicas 2 --hydro exclude --engine vllm-0.11 --steps"
+
+    done = run("estimate", "llama-3.1-70b", *ASKED, *options.split(), "--json")
+
+    made = json.loads(done.stdout)["estimates"][0]
+    assert (made["method"], made["images"], made["itl_s"]) == ("paced", 1, 0.025)
+    facts = {"accelerators": 4, "replicas": 2, "hydro": "exclude", "hosting": "hosted"}
+    assert made["deployment"].items() >= facts.items()
+    assert {"name", "formula", "inputs", "value", "unit", "source"} == set(made["derivation"][0])
+    assert "no image encoder" in done.stderr
+
+
+def test_an_estimate_with_steps_prints_the_derivation_of_each_model() -> None:
+    done = run("estimate", "llama-3.1-8b", "llama-3.1-70b", *ASKED, "--seconds", "4", "--steps")
+
+    assert "request     800 tokens in, 300 out, 4 s seen" in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("Derivation")] == [
+        "Derivation of llama-3.1-8b",
+        "Derivation of llama-3.1-70b",
+    ]
+    assert done.stdout.count("\n  it_j = ") == 2
+    assert "source: " in done.stdout
+
+
+def test_an_estimate_by_a_fixed_figure_names_no_server() -> None:
+    flat = run("estimate", "llama-3.1-8b", *ASKED, "--factors", "seed-2023")
+
+    assert flat.stdout.splitlines()[-1].split()[1] == "4.0"
+    assert "served by" not in flat.stdout
+
+
+@pytest.mark.parametrize("kind", ["models", "hardware", "engines", "sites", "factor_sets"])
+def test_the_names_of_the_catalog_are_listed(kind: Any) -> None:
+    done = run("estimate", "--list", kind)
+
+    assert done.returncode == 0
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == list(catalog.names(kind))
+
+
+def test_a_pipe_gets_no_colours() -> None:
+    done = run("estimate", "llama-3.1-70b", *ASKED, "--steps", FORCE_COLOR="1")
+    wrong = run("estimate", "llama-3.1-70", *ASKED, FORCE_COLOR="1")
+
+    assert "\x1b" not in done.stdout + done.stderr + wrong.stdout + wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("lama-3.1-70b --input 1 --output 1", "llama-3.1-70b"),
+        ("llama-3.1-70b nonsense --input 1 --output 1", "'nonsense' is not in the catalog of models"),
+        ("llama-3.1-70b --input 1 --output 1 --hardware h100", "hgx-h100"),
+        ("llama-3.1-70b --input 1 --output 1 --engine vllm", "vllm-0.11"),
+        ("llama-3.1-70b --input 1 --output 1 --site westus3", "azure-westus3"),
+        ("llama-3.1-70b --input 1 --output 1 --factors seed", "seed-2023"),
+        ("llama-3.1-70b --input 1 --output 1 --precision fp16", "'fp16' is not one of ['bf16', 'fp8'"),
+        ("llama-3.1-70b --input 1 --output 1 --hydro maybe", "'maybe' is not one of 'include', 'exclude'"),
+        ("llama-3.1-70b --input 1", "name a model, --input and --output"),
+        ("--input 1 --output 1", "name a model, --input and --output"),
+        ("llama-3.1-70b --input 1.5 --output 1", "--input"),
+        ("llama-3.1-70b --input -1 --output 1", "--input must be a whole number of at least 0, not -1"),
+        ("llama-3.1-70b --input 0 --output 0", "--input (0) and --output (0): there is nothing to estimate"),
+        ("llama-3.1-70b --input 5 --output 1 --cached 6", "--cached (6) exceed --input (5)"),
+        ("llama-3.1-70b --input 5 --output 1 --images 6", "--images (6) exceed --input (5)"),
+        ("llama-3.1-70b --input 5 --output 1 --concurrency 0", "--concurrency must be at least 1, not 0"),
+        ("llama-3.1-70b --input 5 --output 1 --concurrency nan", "--concurrency must be a finite number, not nan"),
+        ("llama-3.1-70b --input 5 --output 1 --seconds -3", "--seconds must be above 0, not -3"),
+        ("llama-3.1-70b --input 5 --output 1 --seconds 3 --hosted", "--seconds (3.0) is worth nothing"),
+        ("llama-3.1-70b --input 5 --output 1 --itl-ms 20", "--itl-ms (20) tells how busy somebody else's server is"),
+        ("llama-3.1-70b --input 5 --output 1 --hosted --itl-ms 0", "--itl-ms, in seconds, must be above 0"),
+        ("llama-3.1-70b --input 5 --output 1 --accelerators 9", "--accelerators (9) exceed those of hgx-h100 (8)"),
+        ("llama-3.1-70b --input 5 --output 1 --replicas 0", "--replicas must be a whole number of at least 1, not 0"),
+        ("--list planets", "'planets' is not one of"),
+    ],
+)
+def test_an_estimate_that_cannot_be_made_says_why_in_the_words_of_the_command_line(arguments: str, words: str) -> None:
+    done = run("estimate", *arguments.split())
+
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
 
 
 async def test_report_prints_table_csv_and_json_of_the_same_account(meter: Meter, key: str, data_dir: Path) -> None:

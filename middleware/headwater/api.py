@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from typing import Final
+from typing import Literal
 
-from headwater import catalog
+from headwater.cases import Case
 from headwater.catalog import CURRENT_FACTORS
-from headwater.physics.estimate import Profile
 from headwater.records import (
+    EngineSpec,
     FactorSet,
     Footprint,
     HardwareSpec,
+    Hosting,
     Hydro,
     ModelSpec,
-    Observation,
     Precision,
     Site,
     Unknown,
-    Usage,
 )
 
 __all__ = ["estimate"]
-
-DEFAULT_ENGINE: Final = {"gpu": "vllm-0.11", "cpu": "llama.cpp-cpu"}
-"""The serving engine that is taken for a kind of hardware when none is named."""
 
 
 def estimate(
@@ -33,63 +28,79 @@ def estimate(
     input_tokens: int,
     output_tokens: int,
     cached_tokens: int | None = None,
+    images: int = 0,
     observed_s: float | None = None,
     concurrency: float | None = None,
+    itl_s: float | None = None,
+    hosting: Hosting = "own",
     hardware: str | HardwareSpec = "hgx-h100",
     accelerators: int | None = None,
+    replicas: int = 1,
+    attention_accelerators: int | None = None,
     precision: Precision | None = None,
-    engine: str | None = None,
+    cache_precision: Literal["bf16", "fp8"] = "bf16",
+    engine: str | EngineSpec | None = None,
     site: str | Site = "us-average",
     factors: str | FactorSet = CURRENT_FACTORS,
     hydro: Hydro | None = None,
 ) -> Footprint | Unknown:
     """The footprint of one request, with every step of its derivation.
 
-    Say what you know: with `observed_s` (seconds from admission to the last token) and `concurrency` (requests in flight
-    meanwhile, this one included) the interval is narrowest; with neither, the engine's usual concurrency is assumed and
-    the interval is wide. Defaults: a whole 8x H100 server (`accelerators` of it serve the model), the engine that fits
-    the hardware, an average site of the USA, and the factor set's own convention on hydropower.
+    Say what you know: with `observed_s` and `concurrency` the interval is narrowest; with neither, the engine's usual
+    concurrency is assumed and the interval is wide. The method of the footprint says which it was. `Unknown` comes back
+    where nothing takes any time: all of the prompt is cached, nothing is put out, and the engine has no overhead.
+
+    Args:
+        model: a catalog name, an alias or the name under which it is served (`meta-llama/...`); or a record.
+
+        input_tokens: tokens of the prompt, cached ones and those of pictures included.
+        output_tokens: tokens of the answer, reasoning included. A million million tokens in all are the most; the catalog
+            does not know contexts, so that what no context can hold is not refused below that.
+        cached_tokens: input tokens that the server had in its cache; None counts all as fresh.
+        images: pictures in the prompt.
+
+        observed_s: seconds from admission to the last token, on a server of your own. A time in which the hardware
+            cannot have done it is not believed: it is computed instead.
+        concurrency: requests in flight meanwhile on all replicas together, this one included. On somebody else's
+            server: what you presume; None takes the engine's usual concurrency.
+        itl_s: seconds between two output tokens (median), on somebody else's server: its concurrency follows.
+        hosting: whose server it is. `own`: what you see is all that it does; `hosted`: others use it too, unseen.
+
+        hardware: the server, a catalog name or a record.
+        accelerators: how many of it work on one copy of the model. None: the smallest power of two whose memory holds the
+            weights with a fifth to spare; all of them where none does, or where their memory is not known.
+        replicas: such copies that share the requests.
+        attention_accelerators: accelerators that share one copy of the attention; fewer than `accelerators` is attention
+            data parallelism.
+        precision: of the weights; None: the one in which the model was published.
+        cache_precision: of the key-value cache.
+        engine: None: the one that fits the hardware, vllm-0.11 or llama.cpp-cpu.
+
+        site: data centre or region, a catalog name or a record.
+        factors: the factor set; `hydro` overrides its convention on the water of hydropower.
 
     Raises:
         CatalogError: a name is not in the catalog, or a record given instead of a name cannot be right.
-        ValueError: a count or a time cannot be right.
+        ValueError: a count or a time cannot be right, or two values contradict each other; the message has both.
     """
-    _check_count("input_tokens", input_tokens)
-    _check_count("output_tokens", output_tokens)
-    _check_count("cached_tokens", 0 if cached_tokens is None else cached_tokens)
-    if cached_tokens is not None and cached_tokens > input_tokens:
-        raise ValueError(f"cached_tokens ({cached_tokens}) exceed input_tokens ({input_tokens})")
-    _check_seen("observed_s", observed_s, above=0)
-    _check_seen("concurrency", concurrency, above=1)
-    server = catalog.hardware(hardware) if isinstance(hardware, str) else hardware
-    deployment = catalog.deployment(
+    return Case(
         model=model,
-        hardware=server,
-        engine=engine if engine is not None else DEFAULT_ENGINE[server.kind],
-        site=site,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=cached_tokens,
+        images=images,
+        observed_s=observed_s,
+        concurrency=concurrency,
+        itl_s=itl_s,
+        hosting=hosting,
+        hardware=hardware,
         accelerators=accelerators,
+        replicas=replicas,
+        attention_accelerators=attention_accelerators,
         precision=precision,
+        cache_precision=cache_precision,
+        engine=engine,
+        site=site,
         factors=factors,
         hydro=hydro,
-    )
-    usage = Usage(
-        input_tokens=input_tokens, output_tokens=output_tokens, cached_tokens=cached_tokens, source="upstream"
-    )
-    observation = Observation(elapsed_s=observed_s, concurrency_count=concurrency)
-    return Profile(deployment).estimate(usage, observation, steps=True)
-
-
-def _check_count(name: str, count: object) -> None:
-    """Refuse what is not a whole number of things: bool included, which Python takes for 0 and 1."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise ValueError(f"{name} must be a whole number of at least 0, not {count!r}")
-
-
-def _check_seen(name: str, seen: object, *, above: float) -> None:
-    """Refuse a measurement that nobody can have made."""
-    if seen is None:
-        return
-    if isinstance(seen, bool) or not isinstance(seen, int | float) or not math.isfinite(seen):
-        raise ValueError(f"{name} must be a finite number, not {seen!r}")
-    if seen < above or seen == 0:
-        raise ValueError(f"{name} must be {'at least 1' if above else 'above 0'}, not {seen!r}")
+    ).footprint()

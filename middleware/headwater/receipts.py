@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from headwater import catalog
+from headwater import catalog, derivations
 from headwater.physics.estimate import Profile
 from headwater.records import Amounts, Charge, Deployment, Footprint
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
@@ -42,8 +42,8 @@ def receipt(charge: Charge, document: str | None) -> dict[str, Any]:
         "observed": asdict(charge.observation),
         "charged": None if charge.amounts is None else _amounts(charge.amounts),
         "reason": charge.reason or None,
-        "deployment": None if deployment is None else _deployment(deployment, charge.deployment_hash),
-        "derivation": [asdict(step) | {"inputs": dict(step.inputs)} for step in footprint.steps] if footprint else [],
+        "deployment": None if deployment is None else deployment_facts(deployment, charge.deployment_hash),
+        "derivation": derivations.steps_of(footprint) if footprint else [],
         "derivation_agrees": None
         if footprint is None or charge.amounts is None
         else _agrees(footprint, charge.amounts),
@@ -76,13 +76,18 @@ def _amounts(amounts: Amounts) -> dict[str, Any]:
     }
 
 
-def _deployment(deployment: Deployment, document_hash: str) -> dict[str, Any]:
+def deployment_facts(deployment: Deployment, document_hash: str) -> dict[str, Any]:
+    """What a reader is told of a deployment, as JSON values."""
     return {
         "hash": document_hash,
         "model": deployment.model.name,
         "hardware": deployment.hardware.name,
         "accelerators": deployment.accelerators_count,
+        "attention_accelerators": deployment.attention_accelerators_count,
+        "replicas": deployment.replicas_count,
+        "hosting": deployment.hosting,
         "precision": deployment.precision,
+        "cache_precision": deployment.cache_precision,
         "engine": deployment.engine.name,
         "site": deployment.site.name,
         "grid": deployment.grid.name,
@@ -114,9 +119,10 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
     ]
     deployment = document["deployment"]
     if deployment is not None:
+        copies = f"{deployment['replicas']} times " if deployment["replicas"] > 1 else ""
         lines += [
             (
-                f"  served by   {deployment['model']} ({deployment['precision']}) on {deployment['accelerators']} of {deployment['hardware']}, "
+                f"  served by   {deployment['model']} ({deployment['precision']}) on {copies}{deployment['accelerators']} of {deployment['hardware']}, "
                 f"{deployment['engine']}, at {deployment['site']} (grid {deployment['grid']})"
             ),
             f"  factors     {deployment['factors']}, hydro={deployment['hydro']}; document {deployment['hash']}",
@@ -137,20 +143,13 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
         "",
         "Derivation",
     ]
-    steps = [step for step in document["derivation"] if step["inputs"] or not brief]
-    for step in steps:
-        inputs = ", ".join(f"{name}={value:.6g}" for name, value in step["inputs"].items())
-        lines.append(f"  {step['name']} = {step['formula']} = {step['value']:.6g} {step['unit']}".rstrip())
-        if inputs:
-            lines.append(f"      with {inputs}")
-        if step["source"] and not brief:
-            lines.append(f"      source: {step['source']}")
+    lines += derivations.as_lines(document["derivation"], brief=brief)
     if brief:
-        given_count = len(document["derivation"]) - len(steps)
-        lines.append(f"  (from {given_count} factors, left out here)")
+        given_count = sum(not step["inputs"] for step in document["derivation"])
+        lines += ["", f"(from {given_count} factors, left out here)"]
     if document["derivation_agrees"] is False:
         lines.append(
-            "  THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."
+            "THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."
         )
     return "\n".join(lines) + "\n"
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
+from headwater.catalog.near import near
+from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
 from headwater.errors import CatalogError
 from headwater.records import (
     Deployment,
@@ -37,12 +38,15 @@ __all__ = [
     "deployment_hash",
     "engine",
     "factor_set",
+    "fewest_accelerators",
     "grid",
     "hardware",
+    "holds",
     "model",
     "model_name",
     "names",
     "site",
+    "weights_bytes",
 ]
 
 Kind = Literal["models", "hardware", "engines", "sites", "grids", "factor_sets"]
@@ -155,8 +159,8 @@ def _named(kind: Kind, record: type[R], given: str | R) -> R:
 def _entry(kind: Kind, record: type[R], name: str) -> R:
     tables = _tables(kind)
     if name not in tables:
-        close = get_close_matches(name, tables, n=3) or sorted(tables)
-        raise CatalogError(f"{name!r} is not in the catalog of {kind}; close or known: {', '.join(close)}")
+        other = _model_names() if kind == "models" else {}
+        raise CatalogError(f"{name!r} is not in the catalog of {kind}; close or known: {near(name, [*tables, *other])}")
     return decode(record, {"name": name, **tables[name]}, at=f"{kind}.{name}")
 
 

@@ -6,11 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Final
 
 from headwater.records import AccountRow
 from headwater.reports.statement import Statement
+from headwater.reports.tables import aligned, rule, short, widths
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, MICROJOULES_PER_KWH, NANOLITRES_PER_L
 
 _J: Final = Decimal(MICROJOULES_PER_J)
@@ -84,11 +85,10 @@ def as_table(statement: Statement) -> str:
     ]
     body = [_cells(row.label or row.user, row) for row in statement.rows]
     total = _cells("total", statement.total)
-    widths = [max(len(line[column]) for line in [head, *body, total]) for column in range(len(head))]
-    rule = "  ".join("-" * width for width in widths)
-    lines = [f"Usage statement {statement.month} (UTC)", "", _aligned(head, widths), rule]
-    lines += [_aligned(line, widths) for line in body]
-    lines += [rule, _aligned(total, widths)]
+    wide = widths([head, *body, total])
+    lines = [f"Usage statement {statement.month} (UTC)", "", aligned(head, wide), rule(wide)]
+    lines += [aligned(line, wide) for line in body]
+    lines += [rule(wide), aligned(total, wide)]
     return "\n".join([*lines, *_remarks(statement.total)]) + "\n"
 
 
@@ -114,25 +114,12 @@ def _cells(name: str, row: AccountRow) -> list[str]:
         return [name, *counts, "unknown", "", "unknown", "", "unknown"]
     energy = row.energy_microjoules, row.energy_low_microjoules, row.energy_high_microjoules
     water = row.water_nanolitres, row.water_low_nanolitres, row.water_high_nanolitres
-    return [name, *counts, *_with_range(energy, _WH), *_with_range(water, _ML), _short(row.carbon_micrograms / _G)]
+    return [name, *counts, *_with_range(energy, _WH), *_with_range(water, _ML), short(row.carbon_micrograms / _G)]
 
 
 def _with_range(amounts: tuple[int, int, int], per: Decimal) -> tuple[str, str]:
-    value, low, high = (_short(amount / per) for amount in amounts)
+    value, low, high = (short(amount / per) for amount in amounts)
     return value, f"({low} to {high})"
-
-
-def _aligned(cells: list[str], widths: list[int]) -> str:
-    first, *rest = zip(cells, widths, strict=True)
-    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip()
-
-
-def _short(value: Decimal) -> str:
-    """Three significant digits for people, and no exponent."""
-    if value == 0:
-        return "0"
-    places = max(0, 2 - value.adjusted())
-    return f"{value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):,f}"
 
 
 def _values(row: AccountRow) -> dict[str, int | str | None]:

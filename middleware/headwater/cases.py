@@ -1,0 +1,206 @@
+"""One question to the estimate, checked: what is asked, on what it runs, what was seen of it. Refuses what cannot be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final, Literal
+
+from headwater import catalog
+from headwater.catalog import CURRENT_FACTORS
+from headwater.physics.estimate import Profile
+from headwater.records import (
+    Deployment,
+    EngineSpec,
+    FactorSet,
+    Footprint,
+    HardwareSpec,
+    Hosting,
+    Hydro,
+    ModelSpec,
+    Observation,
+    Precision,
+    Site,
+    Unknown,
+    Usage,
+)
+from headwater.units import BYTES_PER_GB, MOST_TOKENS
+
+DEFAULT_ENGINE: Final = {"gpu": "vllm-0.11", "cpu": "llama.cpp-cpu"}
+"""The serving engine that is taken for a kind of hardware when none is named."""
+SHORTEST_S: Final = 1e-6
+LONGEST_S: Final = 1e9
+"""No reply was faster than a microsecond, and none takes thirty years."""
+MOST_CONCURRENT_COUNT: Final = 1_000_000
+"""No deployment has more requests in flight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What `headwater.estimate` is asked; its parameters say what each field means. A case that exists can be estimated.
+
+    Raises:
+        ValueError: a value cannot be right, or two contradict each other.
+    """
+
+    model: str | ModelSpec
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int | None = None
+    images: int = 0
+    observed_s: float | None = None
+    concurrency: float | None = None
+    itl_s: float | None = None
+    hosting: Hosting = "own"
+    hardware: str | HardwareSpec = "hgx-h100"
+    accelerators: int | None = None
+    replicas: int = 1
+    attention_accelerators: int | None = None
+    precision: Precision | None = None
+    cache_precision: Literal["bf16", "fp8"] = "bf16"
+    engine: str | EngineSpec | None = None
+    site: str | Site = "us-average"
+    factors: str | FactorSet = CURRENT_FACTORS
+    hydro: Hydro | None = None
+
+    def __post_init__(self) -> None:
+        self._check_tokens()
+        self._check_seen()
+        for name in ("accelerators", "replicas", "attention_accelerators"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name), least=1)
+
+    def _check_tokens(self) -> None:
+        given, made, cached, images = self.input_tokens, self.output_tokens, self.cached_tokens, self.images
+        _check_count("input_tokens", given)
+        _check_count("output_tokens", made)
+        _check_count("cached_tokens", 0 if cached is None else cached)
+        _check_count("images", images)
+        if given + made > MOST_TOKENS:
+            raise ValueError(
+                f"input_tokens ({given}) and output_tokens ({made}) are more than {MOST_TOKENS} together: no context is so long"
+            )
+        if given == made == 0:
+            raise ValueError("input_tokens (0) and output_tokens (0): there is nothing to estimate")
+        if cached is not None and cached > given:
+            raise ValueError(f"cached_tokens ({cached}) exceed input_tokens ({given})")
+        if images > given:
+            raise ValueError(
+                f"images ({images}) exceed input_tokens ({given}): each comes in as tokens, which are counted there"
+            )
+
+    def _check_seen(self) -> None:
+        _check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
+        _check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
+        _check_number("concurrency", self.concurrency, least=1, most=MOST_CONCURRENT_COUNT, said="at least 1")
+        if self.itl_s is not None and self.hosting == "own":
+            raise ValueError(
+                f"itl_s ({self.itl_s}) tells how busy somebody else's server is, but hosting is 'own'; "
+                "give observed_s or concurrency, or say hosting='hosted'"
+            )
+        if self.observed_s is not None and self.hosting == "hosted":
+            raise ValueError(
+                f"observed_s ({self.observed_s}) is worth nothing where others are in flight unseen, and hosting is 'hosted'; "
+                "give itl_s, or say hosting='own'"
+            )
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """All that the estimate depends on besides the request. Raises CatalogError for a name that is not known."""
+        server = catalog.hardware(self.hardware) if isinstance(self.hardware, str) else self.hardware
+        if self.accelerators is not None and self.accelerators > server.accelerators_count:
+            raise ValueError(
+                f"accelerators ({self.accelerators}) exceed those of {server.name} ({server.accelerators_count})"
+            )
+        model = self.model
+        whole = catalog.deployment(
+            model=(catalog.model_name(model) or model) if isinstance(model, str) else model,
+            hardware=server,
+            engine=self.engine if self.engine is not None else DEFAULT_ENGINE[server.kind],
+            site=self.site,
+            accelerators=self.accelerators,
+            replicas=self.replicas,
+            precision=self.precision,
+            cache_precision=self.cache_precision,
+            factors=self.factors,
+            hydro=self.hydro,
+            hosting=self.hosting,
+            # On a server of one's own it was seen, elsewhere it is presumed.
+            concurrency=self.concurrency if self.hosting == "hosted" else None,
+        )
+        count = whole.accelerators_count
+        if self.accelerators is None:
+            count = catalog.fewest_accelerators(whole.hardware, whole.model, whole.precision)
+        if self.attention_accelerators is not None and count % self.attention_accelerators:
+            raise ValueError(
+                f"attention_accelerators ({self.attention_accelerators}) do not divide the accelerators ({count})"
+            )
+        return replace(whole, accelerators_count=count, attention_accelerators_count=self.attention_accelerators)
+
+    @property
+    def usage(self) -> Usage:
+        """The request's tokens."""
+        return Usage(
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            cached_tokens=self.cached_tokens,
+            images_count=self.images,
+            source="upstream",
+        )
+
+    @property
+    def observation(self) -> Observation:
+        """What was seen of the request."""
+        seen_count = self.concurrency if self.hosting == "own" else None
+        return Observation(elapsed_s=self.observed_s, concurrency_count=seen_count, itl_s=self.itl_s)
+
+    def footprint(self) -> Footprint | Unknown:
+        """The answer, with its derivation. Raises CatalogError for a name that is not known."""
+        return Profile(self.deployment).estimate(self.usage, self.observation, steps=True)
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a careful reader of the answer should be told, in words; empty where there is nothing."""
+        at = self.deployment
+        model, hardware, count = at.model, at.hardware, at.accelerators_count
+        if at.factors.flat_it_j_per_request is not None:
+            return ()
+        told = []
+        held = catalog.holds(hardware, count, model, at.precision)
+        if held is None and self.accelerators is None and hardware.accelerators_count > 1:
+            told.append(
+                f"{hardware.name}: the memory of its accelerators is not known, so all {count} are taken for one copy of a model"
+            )
+        if held is False and hardware.memory_bytes is not None:
+            weights_gb = catalog.weights_bytes(model, at.precision) / BYTES_PER_GB
+            memory_gb = count * hardware.memory_bytes.value / BYTES_PER_GB
+            told.append(
+                f"{model.name}: its weights in {at.precision} ({weights_gb:,.0f} GB) do not leave a fifth of the memory of "
+                f"{count} of {hardware.name} ({memory_gb:,.0f} GB) to the cache"
+            )
+        if model.uncertainty_ratio > 1:
+            told.append(
+                f"{model.name}: its architecture is a guess, which widens the interval by x{model.uncertainty_ratio:g} either way"
+            )
+        if self.images and model.vision is None:
+            told.append(f"{model.name}: no image encoder is known of it, so encoding its pictures is not counted")
+        return tuple(told)
+
+
+def _check_count(name: str, count: object, *, least: int = 0) -> None:
+    """Refuse what is not a whole number of things: bool included, which Python takes for 0 and 1."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {count!r}")
+
+
+def _check_number(name: str, seen: object, *, least: float, most: float, said: str) -> None:
+    """Refuse a measurement that nobody can have made."""
+    if seen is None:
+        return
+    if isinstance(seen, bool) or not isinstance(seen, int | float) or not -math.inf < seen < math.inf:
+        raise ValueError(f"{name} must be a finite number, not {seen!r}")
+    if seen < least:
+        least_said = said if seen <= 0 or least >= 1 else f"at least {least:g}"
+        raise ValueError(f"{name} must be {least_said}, not {seen!r}")
+    if seen > most:
+        raise ValueError(f"{name} must be at most {most:g}, not {seen!r}")

@@ -1,0 +1,147 @@
+"""Cases and their answers -> what `headwater estimate` prints: a table for people, JSON for programs. Pure formatting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+from headwater import catalog
+from headwater.cases import Case
+from headwater.derivations import as_lines, steps_of
+from headwater.receipts import deployment_facts
+from headwater.records import Footprint, Unknown
+from headwater.reports.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
+from headwater.units import J_PER_WH, ML_PER_L, S_PER_MS
+
+Answers = Sequence[tuple[Case, Footprint | Unknown]]
+VERSION: Final = 1
+_HEAD: Final = (
+    "model",
+    "runs as",
+    "in flight",
+    "energy Wh",
+    "(low to high)",
+    "water mL",
+    "(low to high)",
+    "CO2e g",
+    "(low to high)",
+    "method",
+)
+# An interval that spans less than half of its low deserves a third digit.
+_NARROW_RATIO: Final = 1.5
+
+
+def as_table(answers: Answers) -> str:
+    """What was assumed, then a row per model in the order given. No more digits than the interval deserves."""
+    case, _ = answers[0]
+    body = [_cells(*answer) for answer in answers]
+    wide = widths([_HEAD, *body])
+    lines = [*_assumed(case), "", aligned(_HEAD, wide), rule(wide), *(aligned(row, wide) for row in body)]
+    return "\n".join(lines)
+
+
+def _assumed(case: Case) -> list[str]:
+    at = case.deployment
+    cached = "" if case.cached_tokens is None else f" ({case.cached_tokens:,} cached)"
+    request = [f"{case.input_tokens:,} tokens in{cached}", f"{case.output_tokens:,} out"]
+    request += [f"{case.images:,} pictures in the prompt"] if case.images else []
+    request += [f"{case.observed_s:g} s seen"] if case.observed_s is not None else []
+    others = "; others use it too, unseen" if at.hosting == "hosted" else ""
+    copies = "" if at.replicas_count == 1 else f", {at.replicas_count} replicas"
+    lines = [f"request     {', '.join(request)}"]
+    if at.factors.flat_it_j_per_request is None:
+        lines += [
+            f"served by   {at.hardware.name}, {at.engine.name}{copies}{others}",
+            f"in flight   {_in_flight(case)}",
+        ]
+    return [
+        *lines,
+        f"site        {at.site.name} (grid {at.grid.name})",
+        f"factors     {at.factors.name}, hydro={at.factors.hydro}",
+    ]
+
+
+def _in_flight(case: Case) -> str:
+    if case.itl_s is not None:
+        return f"inferred from the pace of the tokens, {case.itl_s / S_PER_MS:g} ms each"
+    if case.concurrency is not None:
+        return f"{case.concurrency:g}, as given"
+    return "not given: " + (
+        "the whole time counts as this request's own" if case.observed_s is not None else "the engine's usual number"
+    )
+
+
+def _cells(case: Case, answer: Footprint | Unknown) -> list[str]:
+    at = case.deployment
+    runs_as = f"{at.accelerators_count}x {at.precision}"
+    if isinstance(answer, Unknown):
+        return [at.model.name, runs_as, "", "unknown", "", "unknown", "", "unknown", "", answer.reason]
+    if answer.method == "flat":
+        runs_as = ""
+    within, count = answer.spread, _known(answer, "concurrency_count")
+    return [
+        at.model.name,
+        runs_as,
+        "" if count is None else f"{count:.3g}",
+        *_with_range(answer.facility_j / J_PER_WH, within.energy_low, within.energy_high),
+        *_with_range(answer.water_l * ML_PER_L, within.water_low, within.water_high),
+        *_with_range(answer.carbon_g, within.carbon_low, within.carbon_high),
+        answer.method,
+    ]
+
+
+def _with_range(value: float, low_ratio: float, high_ratio: float) -> tuple[str, str]:
+    digits = SHORT_DIGITS if high_ratio <= low_ratio * _NARROW_RATIO else SHORT_DIGITS - 1
+    shown, low, high = (
+        short(significant(Decimal(amount), digits), digits) for amount in (value, value * low_ratio, value * high_ratio)
+    )
+    return shown, f"({low} to {high})"
+
+
+def _known(answer: Footprint, name: str) -> float | None:
+    return next((step.value for step in answer.steps if step.name == name), None)
+
+
+def as_steps(answer: Footprint | Unknown) -> str:
+    """The derivation of one answer, as receipts print it."""
+    if isinstance(answer, Unknown):
+        return ""
+    return "\n".join(["", f"Derivation of {answer.model}", *as_lines(steps_of(answer))])
+
+
+def as_json(answers: Answers, *, steps: bool) -> dict[str, Any]:
+    """All numbers as they are, unrounded, in J, L and g; an estimate per model in the order given."""
+    return {"v": VERSION, "estimates": [_document(*answer, steps=steps) for answer in answers]}
+
+
+def _document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[str, Any]:
+    at = case.deployment
+    asked = {
+        "model": at.model.name,
+        "tokens": {"input": case.input_tokens, "cached": case.cached_tokens, "output": case.output_tokens},
+        "images": case.images,
+        "observed_s": case.observed_s,
+        "itl_s": case.itl_s,
+    }
+    rest = {"deployment": deployment_facts(at, catalog.deployment_hash(at)), "warnings": list(case.warnings())}
+    if isinstance(answer, Unknown):
+        return {**asked, "reason": answer.reason, **rest}
+    within = answer.spread
+    return {
+        **asked,
+        "concurrency": _known(answer, "concurrency_count"),
+        "method": answer.method,
+        "it_j": answer.it_j,
+        **_amount("energy_j", answer.facility_j, within.energy_low, within.energy_high),
+        **_amount("water_l", answer.water_l, within.water_low, within.water_high),
+        "water_onsite_l": answer.onsite_l,
+        "water_offsite_l": answer.offsite_l,
+        **_amount("carbon_g", answer.carbon_g, within.carbon_low, within.carbon_high),
+        **rest,
+        **({"derivation": steps_of(answer)} if steps else {}),
+    }
+
+
+def _amount(name: str, value: float, low_ratio: float, high_ratio: float) -> dict[str, Any]:
+    return {name: value, f"{name}_range": [value * low_ratio, value * high_ratio]}
