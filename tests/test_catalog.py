@@ -142,8 +142,8 @@ def test_figures_are_kept_in_si_whatever_unit_they_were_written_in() -> None:
     assert memory is not None
     assert (memory.value, memory.unit) == (8e10, "B")
     assert catalog.hardware("hgx-h100").memory_bw_bytes_per_s.value == 3.35e12
-    assert catalog.engine("vllm-0.11").prefill_s.value == pytest.approx(0.024, rel=1e-12)
-    assert catalog.engine("vllm-0.11").prefill_s.unit == "s"
+    assert catalog.engine("vllm-0.5").prefill_s.value == pytest.approx(0.05, rel=1e-12)
+    assert catalog.engine("vllm-0.5").prefill_s.unit == "s"
     assert seed.wue_l_per_it_kwh is not None
     assert (seed.wue_l_per_it_kwh.value, seed.wue_l_per_it_kwh.unit) == (3.785411784, "L/kWh")
     assert seed.flat_it_j_per_request is not None
@@ -395,7 +395,7 @@ def test_hydro_overrides_the_factor_sets_own_convention() -> None:
         ({"hydro": "maybe"}, "'maybe' is not one of"),
         ({"concurrency": 0.5}, "too low"),
         ({"concurrency": float("inf")}, "finite"),
-        ({"model": "gemma"}, "gemma-3-"),
+        ({"model": "gemma"}, "gemma3"),
         ({"model": replace(catalog.model("gemma-3-270m"), uncertainty_ratio=0.1)}, "too low"),
     ],
 )

@@ -17,7 +17,7 @@ PUE = Dim(2.0, {"facility": 1, "it": -1})
 WUE = Dim(3.0, {"L": 1, "kWh": -1, "it": -1})
 EWIF = Dim(5.0, {"L": 1, "kWh": -1, "facility": -1})
 GRID = Dim(400.0, {"g": 1, "kWh": -1, "facility": -1})
-LITRE = {"L": 1}
+LITRE: dict[str, float] = {"L": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -86,8 +86,11 @@ def test_carbon_is_charged_on_facility_energy() -> None:
 
 
 # One entry of every name that the formulas use, in base units. `weight`, `token` and the like are counts: plain numbers.
-S, WATT = {"s": 1}, {"J": 1, "it": 1, "s": -1}
-FLOP, BYTE = {"FLOP": 1}, {"B": 1}
+Units = dict[str, float]
+S: Units = {"s": 1}
+WATT: Units = {"J": 1, "it": 1, "s": -1}
+FLOP: Units = {"FLOP": 1}
+BYTE: Units = {"B": 1}
 GIVEN: dict[str, Dim | float] = {
     "active_params_count": 7e9,
     "expert_params_count": 2e10,
@@ -151,7 +154,7 @@ GIVEN: dict[str, Dim | float] = {
     "ewif_l_per_kwh": EWIF,
     "grid_g_per_kwh": GRID,
 }
-UNITS: dict[str, dict[str, float]] = {
+UNITS: dict[str, Units] = {
     "s": S,
     "B": BYTE,
     "FLOP": FLOP,
@@ -161,7 +164,8 @@ UNITS: dict[str, dict[str, float]] = {
     "weights": {},
 }
 UNITS |= {"L": LITRE}
-IT, BOUNDARY = {"J": 1, "it": 1}, {"facility_j": {"J": 1, "facility": 1}, "carbon_g": {"g": 1}}
+IT: Units = {"J": 1, "it": 1}
+BOUNDARY: dict[str, Units] = {"facility_j": {"J": 1, "facility": 1}, "carbon_g": {"g": 1}}
 BOUNDARY |= {"it_j": IT, "accelerator_j": IT}
 SHARES = (
     formulas.OWN_CONTEXT_RULES

@@ -159,8 +159,8 @@ def _named(kind: Kind, record: type[R], given: str | R) -> R:
 def _entry(kind: Kind, record: type[R], name: str) -> R:
     tables = _tables(kind)
     if name not in tables:
-        other = _model_names() if kind == "models" else {}
-        raise CatalogError(f"{name!r} is not in the catalog of {kind}; close or known: {near(name, [*tables, *other])}")
+        aliases = _model_names() if kind == "models" else {}
+        raise CatalogError(f"{name!r} is not in the catalog of {kind}; close or known: {near(name, tables, aliases)}")
     return decode(record, {"name": name, **tables[name]}, at=f"{kind}.{name}")
 
 

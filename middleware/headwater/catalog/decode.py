@@ -232,10 +232,10 @@ def _check_experts(model: ModelSpec, *, at: str) -> None:
 def _check_deployment(deployment: Deployment) -> None:
     server = deployment.hardware
     count = deployment.accelerators_count
-    if count > server.accelerators_count and count % server.accelerators_count:
+    if count > server.accelerators_count and (server.kind == "cpu" or count % server.accelerators_count):
         raise CatalogError(
             f"accelerators_count ({count}) exceeds the {server.accelerators_count} of {server.name}, "
-            "and is no multiple of it for several servers"
+            "and is no number of whole GPU servers"
         )
     attention_count = deployment.attention_accelerators_count
     if attention_count is not None and deployment.accelerators_count % attention_count:

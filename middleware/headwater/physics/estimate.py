@@ -144,22 +144,22 @@ class Profile:
         itl_s = positive(observation.itl_s) if method == "paced" else None
         if mean is None:
             try:
-                running = replica.running(own, concurrency_count, elapsed_s=elapsed_s, itl_s=itl_s)
+                it_j = replica.even_share_j(
+                    own.input_tokens, own.cached_tokens, own.output_tokens, own.images_count,
+                    concurrency_count, elapsed_s, itl_s,
+                )  # fmt: skip
             except ValueError:
                 return TIME_UNKNOWN
-            it_j = energy.even_share_j(
-                it_w=running.it_w, own_elapsed_s=running.elapsed_s, concurrency_count=concurrency_count
-            )
         else:
             mean_s = positive(mean.elapsed_s) if method == "observed" else None
             running = replica.running(mean, concurrency_count, elapsed_s=mean_s, itl_s=itl_s)
             own_s = replica.request_s(running, own) if elapsed_s is None else elapsed_s
             it_j = replica.share_j(running, own, own_s)[1]
         small = concurrency_count < self._fewest_fitted_count
-        doubts = Doubts(tokens=True, concurrency=is_sure, small_batch=small, images=own.images_count > 0)
-        within = self._spreads[method, doubts]
+        within = self._spreads[method, True, is_sure, small, own.images_count > 0]
         if not steps:
             return self._footprint(it_j, method, within)
+        doubts = Doubts(tokens=True, concurrency=is_sure, small_batch=small, images=own.images_count > 0)
         at = self._begun(observation, elapsed_s, concurrency_count, why)
         mix_on(at, mean or own, alone=mean is None, timed=self._timed(method, mean, elapsed_s), itl_s=itl_s)
         if mean is None:
@@ -191,7 +191,7 @@ class Profile:
             small_batch=concurrency_count < self._fewest_fitted_count,
             images=False,
         )
-        footprint = self._footprint(it_j, "observed", self._spreads["observed", doubts])
+        footprint = self._footprint(it_j, "observed", self._spreads["observed", *doubts])
         if not steps:
             return footprint
         at = self._begun(observation, elapsed_s, concurrency_count, why)

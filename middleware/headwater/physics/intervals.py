@@ -171,10 +171,10 @@ def flat_ratio(flat: Factor) -> Ratio:
     return around(low=flat.low, value=flat.value, high=flat.high)
 
 
-def spreads(deployment: Deployment, at: Rates) -> dict[tuple[Method, Doubts], Spread]:
-    """The multipliers per method and doubts: all that a request can ask for."""
+def spreads(deployment: Deployment, at: Rates) -> dict[tuple[Method, bool, bool, bool, bool], Spread]:
+    """The multipliers per method and doubts, in the order of `Doubts`: all that a request can ask for."""
     return {
-        (method, doubts): spread(it_ratio=energy_ratio(deployment, method, doubts), at=at)
+        (method, *doubts): spread(it_ratio=energy_ratio(deployment, method, doubts), at=at)
         for method in METHODS
         for doubts in (Doubts(*told) for told in product((True, False), repeat=len(Doubts._fields)))
     }

@@ -31,18 +31,17 @@ class Pace:
         self._logs = [
             step * math.log(2) / STEPS_PER_DOUBLING for step in range(MOST_DOUBLINGS * STEPS_PER_DOUBLING + 1)
         ]
-        self._tables: dict[int, list[tuple[float, float]]] = {}
+        self._tables: dict[int, list[float]] = {}
+        self._usual: dict[float, list[float]] = {}
 
     def concurrency_count(self, mean: Mix, itl_s: float, usual_count: float) -> float:
         """The likeliest concurrency for a seen inter-token latency in seconds."""
-        log_itl, log_usual = math.log(itl_s), math.log(usual_count)
-        time_weight, usual_weight = self._time_weight, self._usual_weight
-        return math.exp(
-            min(
-                (time_weight * (log_s - log_itl) ** 2 + usual_weight * (log_count - log_usual) ** 2, log_count)
-                for log_s, log_count in self._table(mean)
-            )[1]
-        )
+        log_itl, weight = math.log(itl_s), self._time_weight
+        misfits = [
+            weight * (log_s - log_itl) ** 2 + unusual
+            for log_s, unusual in zip(self._table(mean), self._unusual(usual_count), strict=True)
+        ]
+        return math.exp(self._logs[misfits.index(min(misfits))])
 
     def reason(self, itl_s: float, usual_count: float) -> str:
         """The words for a receipt."""
@@ -55,14 +54,22 @@ class Pace:
             "wrong under speculative decoding"
         )
 
-    def _table(self, mean: Mix) -> list[tuple[float, float]]:
+    def _unusual(self, usual_count: float) -> list[float]:
+        """How far each concurrency of the grid is from the usual one. A deployment has just one usual one."""
+        found = self._usual.get(usual_count)
+        if found is None:
+            log_usual, weight = math.log(usual_count), self._usual_weight
+            found = self._usual[usual_count] = [weight * (log_count - log_usual) ** 2 for log_count in self._logs]
+        return found
+
+    def _table(self, mean: Mix) -> list[float]:
+        """Logarithms of the step times over the grid, for contexts about as long as the mean one."""
         key = round(math.log2(mean.context_tokens + 1) * CONTEXT_STEPS_PER_DOUBLING)
         found = self._tables.get(key)
         if found is None:
             context_tokens = 2 ** (key / CONTEXT_STEPS_PER_DOUBLING) - 1
             like = Mix(input_tokens=0, cached_tokens=0, output_tokens=0, context_tokens=context_tokens)
             found = self._tables[key] = [
-                (math.log(self._replica.decode_step_s(like, math.exp(log_count))), log_count)
-                for log_count in self._logs
+                math.log(self._replica.decode_step_s(like, math.exp(log_count))) for log_count in self._logs
             ]
         return found

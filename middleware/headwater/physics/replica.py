@@ -77,39 +77,36 @@ class Replica:
         Their time is the one seen (`elapsed_s`, from admission to last token), follows from a pace seen (`itl_s`), or is
         computed. Raises ValueError where there is nothing to do: no time passes.
         """
-        seen_tokens = self._seen_layer_tokens(mix.context_tokens)
-        sequence_read_s = self._state_read_s + self._cache_read_s * seen_tokens
-        shared_read_s = self._weights_read_s + self._experts_read_s * (
-            1 - self._missed_ratio ** (1 + self._expert_spread_ratio * (concurrency_count - 1))
+        at = self._at(
+            mix.input_tokens,
+            mix.cached_tokens,
+            mix.output_tokens,
+            mix.context_tokens,
+            mix.images_count,
+            concurrency_count,
+            elapsed_s,
+            itl_s,
         )
-        memory_s = shared_read_s + sequence_read_s * concurrency_count
-        compute_s = self._token_compute_s * concurrency_count
-        exponent = self._roofline_exponent
-        roofline_s = (memory_s**exponent + compute_s**exponent) ** (1 / exponent)
-        decode_step_s = roofline_s + self._fixed_step_s + self._step_per_sequence_s * concurrency_count
-        prefill_flop = self._prefill_flop(mix.input_tokens, mix.cached_tokens, mix.images_count)
-        prefill_gpu_s = prefill_flop * self._prefill_s_per_flop
-        prefill_s = prefill_gpu_s + self._prefill_overhead_s + self._image_s * mix.images_count
-        output_tokens = mix.output_tokens
-        pace_s = decode_step_s if itl_s is None else itl_s
-        if elapsed_s is None:
-            elapsed_s = output_tokens * pace_s + concurrency_count * prefill_s
-        if elapsed_s <= 0:
-            raise ValueError(f"{output_tokens} output tokens of {mix.input_tokens} input tokens take no time")
-        working_s = output_tokens * (roofline_s + self._latency_s / 2) + concurrency_count * prefill_gpu_s
-        busy_ratio = 1.0 if self._is_split or working_s > elapsed_s else working_s / elapsed_s
-        request_flop = prefill_flop + output_tokens * (self._token_flop + self._decode_pair_flop * seen_tokens)
-        flop_ratio = request_flop * concurrency_count * self._peak_s_per_flop / elapsed_s
-        uncapped_ratio = (
-            self._static_ratio + self._busy_weight_ratio * busy_ratio + self._flop_weight_ratio * flop_ratio
-        )
-        power_ratio = self._capped(uncapped_ratio)
-        memory_share_ratio = (memory_s / roofline_s) ** (exponent - 1)
-        compute_share_ratio = (compute_s / roofline_s) ** (exponent - 1)
+        (
+            elapsed_s,
+            pace_s,
+            prefill_s,
+            uncapped_ratio,
+            power_ratio,
+            memory_s,
+            compute_s,
+            roofline_s,
+            busy_s,
+            working_s,
+        ) = at
+        exponent = self._roofline_exponent - 1
+        memory_share_ratio = (memory_s / roofline_s) ** exponent
+        compute_share_ratio = (compute_s / roofline_s) ** exponent
+        shared_read_s = self._shared_read_s(concurrency_count)
         accelerator_w = self._limit_w * power_ratio
         return Running(
             concurrency_count=concurrency_count,
-            output_tokens=output_tokens,
+            output_tokens=mix.output_tokens,
             elapsed_s=elapsed_s,
             pace_s=pace_s,
             prefill_s=prefill_s,
@@ -118,15 +115,94 @@ class Replica:
             memory_share_ratio=memory_share_ratio,
             step_share_s=(memory_share_ratio * shared_read_s + self._latency_s / 2) / concurrency_count,
             compute_share_s=compute_share_ratio * self._token_compute_s,
-            fitted_share_ratio=busy_ratio * elapsed_s / working_s if working_s > 0 else 1.0,
+            fitted_share_ratio=busy_s / working_s if working_s > 0 else 1.0,
             charged_w=self._limit_w * power_ratio / uncapped_ratio,
         )
+
+    def even_share_j(
+        self,
+        input_tokens: float,
+        cached_tokens: float,
+        output_tokens: float,
+        images_count: float,
+        concurrency_count: float,
+        elapsed_s: float | None,
+        itl_s: float | None,
+    ) -> float:
+        """IT joules of one request among others that are just like it. Positional: this is the hot path.
+
+        Raises ValueError where no time passes.
+        """
+        context_tokens = input_tokens + output_tokens / 2
+        at = self._at(
+            input_tokens,
+            cached_tokens,
+            output_tokens,
+            context_tokens,
+            images_count,
+            concurrency_count,
+            elapsed_s,
+            itl_s,
+        )
+        return (self.host_share_w + self._overhead_ratio * self._limit_w * at[4]) * at[0] / concurrency_count
+
+    def _at(
+        self,
+        input_tokens: float,
+        cached_tokens: float,
+        output_tokens: float,
+        context_tokens: float,
+        images_count: float,
+        concurrency_count: float,
+        elapsed_s: float | None,
+        itl_s: float | None,
+    ) -> tuple[float, float, float, float, float, float, float, float, float, float]:
+        """Time and power of a batch of like requests, and what they come from."""
+        window_tokens = self._window_tokens
+        seen_tokens = context_tokens if context_tokens < window_tokens else window_tokens
+        seen_tokens = self._whole_layers_count * context_tokens + self._windowed_layers_count * seen_tokens
+        memory_s = self._shared_read_s(concurrency_count) + concurrency_count * (
+            self._state_read_s + self._cache_read_s * seen_tokens
+        )
+        compute_s = self._token_compute_s * concurrency_count
+        exponent = self._roofline_exponent
+        roofline_s = (memory_s**exponent + compute_s**exponent) ** (1 / exponent)
+        pace_s = itl_s
+        if pace_s is None:
+            pace_s = roofline_s + self._fixed_step_s + self._step_per_sequence_s * concurrency_count
+        prefill_flop = self._prefill_flop(input_tokens, cached_tokens, images_count)
+        prefill_gpu_s = prefill_flop * self._prefill_s_per_flop
+        prefill_s = prefill_gpu_s + self._prefill_overhead_s + self._image_s * images_count
+        if elapsed_s is None:
+            elapsed_s = output_tokens * pace_s + concurrency_count * prefill_s
+        if elapsed_s <= 0:
+            raise ValueError(f"{output_tokens} output tokens of {input_tokens} input tokens take no time")
+        working_s = output_tokens * (roofline_s + self._latency_s / 2) + concurrency_count * prefill_gpu_s
+        busy_s = elapsed_s if self._is_split or working_s > elapsed_s else working_s
+        request_flop = prefill_flop + output_tokens * (self._token_flop + self._decode_pair_flop * seen_tokens)
+        peak_s = request_flop * concurrency_count * self._peak_s_per_flop
+        uncapped_ratio = (
+            self._static_ratio + (self._busy_weight_ratio * busy_s + self._flop_weight_ratio * peak_s) / elapsed_s
+        )
+        power_ratio = self._capped(uncapped_ratio)
+        return (
+            elapsed_s, pace_s, prefill_s, uncapped_ratio, power_ratio,
+            memory_s, compute_s, roofline_s, busy_s, working_s,
+        )  # fmt: skip
+
+    def _shared_read_s(self, concurrency_count: float) -> float:
+        """Seconds to read what all sequences of a step share."""
+        missed_ratio = self._missed_ratio
+        if not missed_ratio:
+            return self._weights_read_s + self._experts_read_s
+        covered_ratio = 1 - missed_ratio ** (1 + self._expert_spread_ratio * (concurrency_count - 1))
+        read_s: float = self._weights_read_s + self._experts_read_s * covered_ratio
+        return read_s
 
     def decode_step_s(self, mix: Mix, concurrency_count: float) -> float:
         """Seconds of one decode step with so many sequences like the mean one, without prefills between."""
         sequence_read_s = self._state_read_s + self._cache_read_s * self._seen_layer_tokens(mix.context_tokens)
-        covered_ratio = 1 - self._missed_ratio ** (1 + self._expert_spread_ratio * (concurrency_count - 1))
-        memory_s = self._weights_read_s + self._experts_read_s * covered_ratio + sequence_read_s * concurrency_count
+        memory_s = self._shared_read_s(concurrency_count) + sequence_read_s * concurrency_count
         exponent = self._roofline_exponent
         compute_s = self._token_compute_s * concurrency_count
         roofline_s: float = (memory_s**exponent + compute_s**exponent) ** (1 / exponent)
