@@ -244,7 +244,7 @@ def test_a_formula_with_a_choice_shows_the_branch_that_applies() -> None:
 
 
 def test_whole_numbers_are_written_in_full() -> None:
-    assert "  active_params_count = 70553706496 weights" in text(footprint(dense(), tokens(1, 1), Observation()))
+    assert "  active_params_count = 69503033344 weights" in text(footprint(dense(), tokens(1, 1), Observation()))
 
 
 def test_in_brief_only_what_was_computed_is_left() -> None:

@@ -249,7 +249,7 @@ def test_equal_settings_are_one_deployment_everywhere_and_a_name_tells_them_apar
 
     (one,) = names({**GPU})
 
-    assert names({**GPU, "precision": "bf16", "match": ["*"]}) == [one]
+    assert names({**GPU, "hosting": "own", "match": ["*"]}) == [one]
     assert names({**GPU, "concurrency": 32}) == names({**GPU, "concurrency": 32.0}) != [one]
     assert names({**GPU, "name": "east-1"}) == ["east-1"]
     assert len(set(names(GPU, CPU, {**GPU, "site": "azure-westus3"}))) == 3
