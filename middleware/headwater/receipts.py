@@ -122,8 +122,8 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
         copies = f"{deployment['replicas']} times " if deployment["replicas"] > 1 else ""
         lines += [
             (
-                f"  served by   {deployment['model']} ({deployment['precision']}) on {copies}{deployment['accelerators']} of {deployment['hardware']}, "
-                f"{deployment['engine']}, at {deployment['site']} (grid {deployment['grid']})"
+                f"  served by   {deployment['model']} ({deployment['precision']}) on {copies}{deployment['accelerators']} "
+                f"of {deployment['hardware']}, {deployment['engine']}, at {deployment['site']} (grid {deployment['grid']})"
             ),
             f"  factors     {deployment['factors']}, hydro={deployment['hydro']}; document {deployment['hash']}",
         ]
