@@ -56,7 +56,8 @@ def steps_of(footprint: Footprint) -> list[dict[str, Any]]:
 
 
 def as_lines(steps: Iterable[Mapping[str, Any]], *, brief: bool = False) -> Iterator[str]:
-    """The derivation line by line, under headings. `brief` leaves out what only states a figure and its source."""
+    """The derivation line by line, under headings. `brief` leaves out what only states a figure and its source,
+    and takes two lines for each step in place of three."""
     steps = list(steps)
     digits = _digits(steps)
     sources: dict[str, str] = {}
@@ -74,7 +75,7 @@ def as_lines(steps: Iterable[Mapping[str, Any]], *, brief: bool = False) -> Iter
             yield ""
             yield coming
             coming = ""
-        yield from _given(step, digits[name], sources) if is_given else _computed(step, digits)
+        yield from _given(step, digits[name], sources) if is_given else _computed(step, digits, brief=brief)
 
 
 def _given(step: Mapping[str, Any], digits: int, sources: dict[str, str]) -> Iterator[str]:
@@ -95,11 +96,12 @@ def _given(step: Mapping[str, Any], digits: int, sources: dict[str, str]) -> Ite
         yield f"      {words}"
 
 
-def _computed(step: Mapping[str, Any], digits: Mapping[str, int]) -> Iterator[str]:
+def _computed(step: Mapping[str, Any], digits: Mapping[str, int], *, brief: bool) -> Iterator[str]:
     put_in = {name: _number(value, digits[name]) for name, value in step["inputs"].items()}
+    result = f"= {_number(step['value'], digits[step['name']])} {step['unit']}".rstrip()
+    numbers = f"      = {_with_numbers(_chosen(step), put_in)}"
     yield f"  {step['name']} = {step['formula']}"
-    yield f"      = {_with_numbers(_chosen(step), put_in)}"
-    yield f"      = {_number(step['value'], digits[step['name']])} {step['unit']}".rstrip()
+    yield from [f"{numbers} {result}"] if brief else [numbers, f"      {result}"]
 
 
 def _chosen(step: Mapping[str, Any]) -> str:

@@ -122,8 +122,8 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
         copies = f"{deployment['replicas']} times " if deployment["replicas"] > 1 else ""
         lines += [
             (
-                f"  served by   {deployment['model']} ({deployment['precision']}) on {copies}{deployment['accelerators']} of {deployment['hardware']}, "
-                f"{deployment['engine']}, at {deployment['site']} (grid {deployment['grid']})"
+                f"  served by   {deployment['model']} ({deployment['precision']}) on {copies}{deployment['accelerators']} "
+                f"of {deployment['hardware']}, {deployment['engine']}, at {deployment['site']} (grid {deployment['grid']})"
             ),
             f"  factors     {deployment['factors']}, hydro={deployment['hydro']}; document {deployment['hash']}",
         ]
@@ -132,6 +132,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
         return "\n".join([*lines, f"  footprint   unknown: {document['reason']}"]) + "\n"
     energy_low, energy_high = charged["energy_j_range"]
     water_low, water_high = charged["water_ul_range"]
+    carbon_low, carbon_high = charged["carbon_g_range"]
     lines += [
         f"  method      {document['method']}",
         f"  energy      {charged['energy_j']:.6g} J ({energy_low:.4g} to {energy_high:.4g}); of it IT {charged['it_j']:.6g} J",
@@ -139,7 +140,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
             f"  water       {charged['water_ul']:.6g} uL ({water_low:.4g} to {water_high:.4g}); "
             f"on-site {charged['water_onsite_ul']:.6g}, off-site {charged['water_offsite_ul']:.6g}"
         ),
-        f"  carbon      {charged['carbon_g']:.4g} g CO2e",
+        f"  carbon      {charged['carbon_g']:.4g} g CO2e ({carbon_low:.4g} to {carbon_high:.4g})",
         "",
         "Derivation",
     ]
