@@ -19,9 +19,8 @@ energy, not its amount.
 
 Rules. `windows`: headwater.physics.metering over windows of a second, each with the energy that a wall meter would have
 counted. `header`: `Profile.estimate` when the response ends, with its time, its harmonic mean concurrency (as the
-middleware keeps it) and the mix of the last completed requests; not scaled to any meter. `at B`: the mix's time is computed
-for the request's concurrency, and not the mean that was seen, which belongs to another concurrency. `no queue`, `1st token`:
-time and concurrency begin when the prompt is taken in, by the first token, or with the first token itself. The rest split
+middleware keeps it) and the mix of the last completed requests; not scaled to any meter. Of a stream the first token is
+seen, and so its queue; of a reply that comes whole only admission and end. The rest split
 each window's energy, less the same idle part, by tokens or time; `trace: ...` splits that of the whole trace, which is what
 a fixed energy per token does.
 
@@ -46,7 +45,7 @@ from typing import Any, Final
 
 from headwater import catalog
 from headwater.physics import Profile
-from headwater.physics.attribution import part_of, shares, taken_in_s
+from headwater.physics.attribution import part_of, shares
 from headwater.physics.metering import metered
 from headwater.physics.replica import Replica
 from headwater.records import Deployment, Footprint, MeasuredWindow, Mix, Observation, Part, Stay, Usage
@@ -92,16 +91,14 @@ def enough_replicas(replica: Replica, requests: Sequence[Request]) -> int:
 
 
 def whole_mix(requests: Sequence[Request]) -> Mix:
-    """The mean request of some, with its time if they have ended."""
+    """The mean request of some."""
     count, outputs = len(requests), sum(request.output_tokens for request in requests)
     contexts = math.fsum(request.output_tokens * _context(request) for request in requests)
-    elapsed_s = math.fsum(request.ended_s - request.at_s for request in requests) / count
     return Mix(
         input_tokens=sum(request.input_tokens for request in requests) / count,
         cached_tokens=0.0,
         output_tokens=outputs / count,
         context_tokens=contexts / outputs,
-        elapsed_s=elapsed_s if elapsed_s > 0 else None,
     )
 
 
@@ -207,29 +204,28 @@ def recent_mixes(requests: Sequence[Request]) -> list[Mix]:
     return [mixes[number] for number in range(len(requests))]
 
 
-def header_j(
-    profile: Profile,
-    requests: Sequence[Request],
-    mixes: Sequence[Mix],
-    *,
-    since_s: Sequence[float],
-    is_mix_timed: bool,
-) -> list[float]:
-    """What the header of each response says, from what is known when it ends; `since_s`: where its time begins."""
+def header_j(profile: Profile, requests: Sequence[Request], mixes: Sequence[Mix], *, is_stream: bool) -> list[float]:
+    """What the header of each response says, from what the middleware knows when it ends.
+
+    A stream counts as in flight from its first token on, and its queue is left out of its time; of a reply that comes
+    whole, only admission and end are known.
+    """
     load = Load()
     found, entered = [0.0] * len(requests), [0.0] * len(requests)
+    since_s = [request.first_token_s if is_stream else request.at_s for request in requests]
     events = [(at_s, 1, number) for number, at_s in enumerate(since_s)]
     events += [(request.ended_s, 0, number) for number, request in enumerate(requests)]
-    for at_s, is_start, number in sorted(events):
+    # A reply of one token begins and ends at once: in before out.
+    for at_s, is_start, number in sorted(events, key=lambda each: (each[0], -each[1])):
         request = requests[number]
         if is_start:
             entered[number] = load.enter(at_s)
             continue
-        mix = mixes[number]
         seen = Observation(
-            elapsed_s=at_s - since_s[number],
+            elapsed_s=at_s - request.at_s,
+            ttft_s=request.first_token_s - request.at_s if is_stream else None,
             concurrency_count=load.concurrency(entered[number], since_s[number], at_s),
-            mix=mix if is_mix_timed else replace(mix, elapsed_s=None),
+            mix=mixes[number],
         )
         load.leave(at_s)
         usage = Usage(input_tokens=request.input_tokens, output_tokens=request.output_tokens, source="upstream")
@@ -271,16 +267,11 @@ def by_rules(profile: Profile, requests: Sequence[Request], meter: Meter) -> tup
                 split[name][request] += own_j
                 trace_keys[name][request] += own
     busy_j = math.fsum(ours)
-    admitted_s = [request.at_s for request in requests]
-    taken_s = [taken_in_s(profile.replica, stay_of(request))[0] for request in requests]
     mixes = recent_mixes(requests)
-    first_s = [request.first_token_s for request in requests]
     rules = {
         "windows": ours,
-        "header": header_j(profile, requests, mixes, since_s=admitted_s, is_mix_timed=True),
-        "header, at B": header_j(profile, requests, mixes, since_s=admitted_s, is_mix_timed=False),
-        "header, at B, no queue": header_j(profile, requests, mixes, since_s=taken_s, is_mix_timed=False),
-        "header, at B, 1st token": header_j(profile, requests, mixes, since_s=first_s, is_mix_timed=False),
+        "header of a stream": header_j(profile, requests, mixes, is_stream=True),
+        "header of a whole reply": header_j(profile, requests, mixes, is_stream=False),
         **split,
     }
     rules |= {f"trace: {name}": _scaled(keys, busy_j) for name, keys in trace_keys.items()}

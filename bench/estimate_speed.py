@@ -73,7 +73,7 @@ def _ours() -> dict[str, Callable[[], object]]:
 
     own, hosted = profile("own"), profile("hosted")
     usage = Usage(input_tokens=INPUT_TOKENS, output_tokens=OUTPUT_TOKENS, source="upstream")
-    mix = Mix(input_tokens=1200.0, cached_tokens=100.0, output_tokens=400.0, context_tokens=1400.0, elapsed_s=11.0)
+    mix = Mix(input_tokens=1200.0, cached_tokens=100.0, output_tokens=400.0, context_tokens=1400.0)
     cases: tuple[tuple[str, Method, Profile, Observation], ...] = (
         (RATIOS_TO, "loaded", own, Observation(concurrency_count=CONCURRENCY_COUNT)),
         (

@@ -180,7 +180,7 @@ def fit(data: Sequence[Row]) -> Vector:
         times, powers = [], []
         for row, replica in zip(data, replicas(data, values(theta)), strict=True):
             running = replica.running(row.mean, row.concurrency_count)
-            seen = replica.running(row.mean, row.concurrency_count, elapsed_s=row.mean.elapsed_s)
+            seen = replica.running(row.mean, row.concurrency_count, elapsed_s=row.elapsed_s)
             times.append(math.log(running.elapsed_s / row.mean.output_tokens / row.step_s))
             powers.append(math.log(seen.accelerator_w / row.accelerator_w))
         return np.concatenate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from headwater.physics.pace import Pace
@@ -19,10 +18,10 @@ def accelerator_j_per_token(replica: Replica, row: Row, method: Method) -> float
     `observed` is given the row's time and concurrency, `loaded` its concurrency, `paced` its median inter-token latency,
     `assumed` none of them. All know model, hardware, and the mean lengths of the requests.
     """
-    mean = replace(row.mean, elapsed_s=None)
+    mean = row.mean
     usual_count = replica.deployment.engine.assumed_concurrency_count.value
     if method == "observed":
-        running = replica.running(mean, row.concurrency_count, elapsed_s=row.mean.elapsed_s)
+        running = replica.running(mean, row.concurrency_count, elapsed_s=row.elapsed_s)
     elif method == "loaded":
         running = replica.running(mean, row.concurrency_count)
     elif method == "paced":

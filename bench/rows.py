@@ -53,7 +53,7 @@ class RowError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measured configuration. `mean`: its mean request; `elapsed_s` in it is the measured time."""
+    """One measured configuration. `mean`: its mean request; `elapsed_s`: measured seconds of a batch of those."""
 
     name: str
     task: str
@@ -65,15 +65,16 @@ class Row:
     concurrency_count: float
     accelerator_w: float
     step_s: float
+    """Seconds per output token of one sequence, prefills included."""
     itl_s: float
     accelerator_j_per_token: float
     active_params_count: float
     total_params_count: float
 
     @property
-    def cluster(self) -> str:
-        """Rows that share model, task and accelerator do not err independently."""
-        return f"{self.model}|{self.task}|{self.gpu}"
+    def elapsed_s(self) -> float:
+        """Seconds from the admission of the mean request to its last token."""
+        return self.step_s * self.mean.output_tokens
 
 
 def read(path: Path, *, engine: str = ENGINE) -> list[Row]:
@@ -144,7 +145,6 @@ def _row(cells: Mapping[str, str | None], number: int, path: Path, engine: str) 
             output_tokens=output_tokens,
             context_tokens=input_tokens + figure("mean_decode_pos", output_tokens / 2),
             images_count=fresh_ratio if has_images else 0.0,
-            elapsed_s=step_s * output_tokens,
         ),
         concurrency_count=max(above_zero("avg_batch"), 1.0),
         accelerator_w=above_zero("power_w"),

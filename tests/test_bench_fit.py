@@ -76,7 +76,6 @@ def made_rows(**times: float) -> list[measured.Row]:
             made.append(
                 replace(
                     row,
-                    mean=replace(row.mean, elapsed_s=running.elapsed_s),
                     step_s=step_s,
                     accelerator_w=running.accelerator_w,
                     accelerator_j_per_token=running.accelerator_j_per_token,
@@ -93,7 +92,7 @@ def measured_row(deployment: Any, batch: float) -> measured.Row:
         family=deployment.model.name,
         gpu="H100",
         deployment=deployment,
-        mean=Mix(input_tokens=300, cached_tokens=0, output_tokens=500, context_tokens=550, elapsed_s=1.0),
+        mean=Mix(input_tokens=300, cached_tokens=0, output_tokens=500, context_tokens=550),
         concurrency_count=batch,
         accelerator_w=1.0,
         step_s=1.0,

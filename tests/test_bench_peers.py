@@ -59,7 +59,7 @@ def row() -> Row:
             engine="vllm-0.11",
             site="us-average",
         ),
-        mean=Mix(input_tokens=1000.0, cached_tokens=200.0, output_tokens=500.0, context_tokens=1300.0, elapsed_s=20.0),
+        mean=Mix(input_tokens=1000.0, cached_tokens=200.0, output_tokens=500.0, context_tokens=1300.0),
         concurrency_count=32.0,
         accelerator_w=4000.0,
         step_s=0.04,
@@ -257,7 +257,7 @@ def test_ours_is_told_parameters_and_tokens_and_nothing_else(row: Row) -> None:
         model="somebody/else",
         gpu="H100",
         deployment=replace(row.deployment, accelerators_count=2, precision="fp8"),
-        mean=replace(row.mean, images_count=1.0, context_tokens=9.0, elapsed_s=None),
+        mean=replace(row.mean, images_count=1.0, context_tokens=9.0),
         concurrency_count=500.0,
     )
     assert peers.ours_from_sizes(other) == known

@@ -27,6 +27,7 @@ from tests.asgi import (
     call,
     content,
     event,
+    json_app,
     reply,
     request,
     stream_app,
@@ -278,9 +279,10 @@ async def test_concurrent_streams_share_the_server(make_meter: MakeMeter, key: s
         await receive()
         await both.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": STREAM_WITH_USAGE[0], "more_body": True})
         await both.wait()
         now_s = 10.0
-        for chunk in STREAM_WITH_USAGE:
+        for chunk in STREAM_WITH_USAGE[1:]:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -290,6 +292,45 @@ async def test_concurrent_streams_share_the_server(make_meter: MakeMeter, key: s
 
     for one in seen:
         assert (await _charge(meter, one)).observation.concurrency_count == pytest.approx(2.0)
+
+
+async def test_a_stream_that_waits_for_its_first_token_shares_nothing_yet(make_meter: MakeMeter, key: str) -> None:
+    now_s = 0.0
+    meter = make_meter(clock_s=lambda: now_s)
+    load = meter.serving.of("llama-3.1-70b").load
+    in_flight: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal now_s
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        in_flight.append(load.in_flight_count)
+        now_s = 100.0
+        await send({"type": "http.response.body", "body": STREAM_WITH_USAGE[0], "more_body": True})
+        in_flight.append(load.in_flight_count)
+        now_s = 102.0
+        for chunk in STREAM_WITH_USAGE[1:]:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    charge = await _charge(meter, await call(FootprintMiddleware(app, meter=meter), request(**ASKING), key=key))
+
+    assert (in_flight, load.in_flight_count) == ([0, 1], 0)
+    assert (charge.observation.elapsed_s, charge.observation.ttft_s) == pytest.approx((102.0, 100.0))
+    # Two seconds and a prefill, not a hundred: at most the whole server's 8 kW shared by nobody.
+    assert charge.amounts is not None
+    assert charge.amounts.it_microjoules < 3 * 8_000e6
+
+
+async def test_a_stream_that_never_begins_leaves_nothing_in_flight(meter: Meter, key: str) -> None:
+    load = meter.serving.of("llama-3.1-70b").load
+
+    charge = await _charge(
+        meter, await call(FootprintMiddleware(json_app(reply()), meter=meter), request(stream=True), key=key)
+    )
+
+    assert load.in_flight_count == 0
+    assert charge.observation.concurrency_count == 1.0
 
 
 async def test_two_processes_on_one_store_share_the_server_that_both_name(make_meter: MakeMeter, key: str) -> None:

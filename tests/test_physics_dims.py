@@ -140,6 +140,8 @@ GIVEN: dict[str, Dim | float] = {
     "step_per_sequence_s": Dim(1e-5, S),
     "prefill_overhead_s": Dim(0.02, S),
     "itl_s": Dim(0.03, S),
+    "seen_s": Dim(20.0, S),
+    "ttft_s": Dim(2.0, S),
     "concurrency_count": 16.0,
     "input_tokens": 500,
     "cached_tokens": 100,
@@ -171,6 +173,7 @@ SHARES = (
     formulas.OWN_CONTEXT_RULES
     + formulas.OWN_RULES
     + formulas.LIKENESS_RULES
+    + formulas.OWN_SERVED_RULES
     + formulas.OWN_PACE_RULES
     + formulas.OWN_TIME_RULES
     + formulas.SHARE_RULES
@@ -181,6 +184,7 @@ ALL_RULES = (
     + formulas.MIX_RULES
     + formulas.STEP_RULES
     + formulas.PACE_RULES
+    + formulas.SERVED_RULES
     + formulas.TIME_RULES
     + formulas.BUSY_RULES
     + formulas.FLOP_RULES

@@ -79,22 +79,22 @@ profiles = st.sampled_from(HOSTS).map(lambda host: profile_of(*host))
 counts = st.integers(min_value=0, max_value=200_000)
 concurrencies = st.none() | st.floats(min_value=1, max_value=4096)
 times = st.none() | st.floats(min_value=1e-3, max_value=1e5)
-observations = st.builds(Observation, elapsed_s=times, busy_s=times, concurrency_count=concurrencies, itl_s=times)
+observations = st.builds(
+    Observation, elapsed_s=times, busy_s=times, ttft_s=times, concurrency_count=concurrencies, itl_s=times
+)
 mixes = st.builds(
-    lambda fresh, cached, output, past, images, elapsed_s: Mix(
+    lambda fresh, cached, output, past, images: Mix(
         input_tokens=fresh + cached,
         cached_tokens=cached,
         output_tokens=output,
         context_tokens=fresh + cached + past,
         images_count=images,
-        elapsed_s=elapsed_s,
     ),
     st.floats(0, 50_000),
     st.floats(0, 50_000),
     st.floats(1, 20_000),
     st.floats(0, 20_000),
     st.floats(0, 3),
-    times,
 )
 
 
@@ -191,6 +191,29 @@ def test_time_alone_is_charged_as_busy_and_says_so() -> None:
     assert "tokens unknown" in given_source(alone, "busy_ratio")
     assert alone.spread.energy_low < known.spread.energy_low
     assert alone.spread.energy_high > known.spread.energy_high
+
+
+def test_what_lies_before_the_first_token_beyond_the_prefill_is_the_queue_and_costs_nothing() -> None:
+    profile, usage = Profile(deployment()), tokens(1_000, 200)
+    prefill_s = profile.replica.prefill_s(input_tokens=1_000)
+
+    queued = profile.estimate(usage, Observation(elapsed_s=30.0, ttft_s=20.0, concurrency_count=4.0), steps=True)
+    served = footprint(profile, usage, Observation(elapsed_s=10.0 + prefill_s, concurrency_count=4.0))
+    at_once = footprint(profile, usage, Observation(elapsed_s=10.0, ttft_s=prefill_s / 2, concurrency_count=4.0))
+
+    assert isinstance(queued, Footprint)
+    assert queued.it_j == pytest.approx(served.it_j, rel=REL)
+    assert at_once == footprint(profile, usage, Observation(elapsed_s=10.0, concurrency_count=4.0))
+    assert "first byte" in given_source(queued, "ttft_s")
+
+
+@pytest.mark.parametrize("ttft_s", [0.0, -1.0, math.nan, math.inf, 10.0, 11.0])
+def test_a_first_token_that_cannot_be_tells_of_no_queue(ttft_s: float) -> None:
+    profile = Profile(deployment())
+
+    found = footprint(profile, tokens(10, 10), Observation(elapsed_s=10.0, ttft_s=ttft_s, concurrency_count=4.0))
+
+    assert found == footprint(profile, tokens(10, 10), Observation(elapsed_s=10.0, concurrency_count=4.0))
 
 
 def test_a_time_of_unknown_concurrency_counts_as_the_requests_own_and_its_low_says_so() -> None:

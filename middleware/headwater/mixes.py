@@ -1,4 +1,4 @@
-"""What a deployment's requests have been like lately, as this process sees them. Pure: time is passed in as seconds seen."""
+"""What a deployment's requests have been like lately, as this process sees them. Pure; knows no time."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Mixture:
     def __init__(self) -> None:
         self._count = 0
         self._weight = 0.0
-        # input, cached, output, output times context, pictures, seconds
-        self._sums = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        # input, cached, output, output times context, pictures
+        self._sums = (0.0, 0.0, 0.0, 0.0, 0.0)
         self._mix: Mix | None = None
 
-    def add(self, usage: Usage, elapsed_s: float) -> None:
+    def add(self, usage: Usage) -> None:
         """Take in a request that was answered whole; one whose tokens are unknown says nothing."""
         input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
-        if input_tokens is None or not output_tokens or elapsed_s <= 0:
+        if input_tokens is None or not output_tokens:
             return
         cached = min(usage.cached_tokens or 0, input_tokens)
         context_tokens = input_tokens + output_tokens / 2
-        inputs, cacheds, outputs, contexts, images, seconds = self._sums
+        inputs, cacheds, outputs, contexts, images = self._sums
         self._count += 1
         self._weight = _KEPT_SHARE * self._weight + 1
         self._sums = (
@@ -40,14 +40,13 @@ class Mixture:
             _KEPT_SHARE * outputs + output_tokens,
             _KEPT_SHARE * contexts + output_tokens * context_tokens,
             _KEPT_SHARE * images + usage.images_count,
-            _KEPT_SHARE * seconds + elapsed_s,
         )
         self._mix = None
 
     def mix(self) -> Mix | None:
         """The mean request so far; None while too few are known."""
         if self._mix is None and self._count >= FEWEST_COUNT:
-            inputs, cacheds, outputs, contexts, images, seconds = self._sums
+            inputs, cacheds, outputs, contexts, images = self._sums
             weight = self._weight
             self._mix = Mix(
                 input_tokens=inputs / weight,
@@ -55,6 +54,5 @@ class Mixture:
                 output_tokens=outputs / weight,
                 context_tokens=contexts / outputs,
                 images_count=images / weight,
-                elapsed_s=seconds / weight,
             )
         return self._mix

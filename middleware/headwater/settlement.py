@@ -42,6 +42,7 @@ class Settlement:
         "_arrivals_s",
         "_dialect",
         "_entered_integral_s",
+        "_entered_s",
         "_first_s",
         "_is_charged",
         "_is_in_flight",
@@ -73,6 +74,7 @@ class Settlement:
         self._served: Served | None = None
         self._admitted_s = 0.0
         self._first_s: float | None = None
+        self._entered_s: float | None = None
         self._entered_integral_s = 0.0
         self._arrivals_s: deque[float] | None = None
         """When the chunks of a stream came, where their pace tells something."""
@@ -97,15 +99,26 @@ class Settlement:
         meter = self._meter
         served = self._served = meter.serving.of(self.request.model)
         self._admitted_s = meter.clock_s()
-        self._entered_integral_s = served.load.enter(self._admitted_s)
-        self._is_in_flight = True
+        if not self.request.stream:
+            self._count_in(served, self._admitted_s)
         self._note(served, NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
         return served
 
     def saw_first_byte(self, now_s: float) -> None:
-        """The reply has begun; only the first call counts."""
+        """The stream has begun; only the first call counts.
+
+        Only now does it count as in flight: what waits in the server's queue shares nothing with those that are served.
+        """
         if self._first_s is None:
             self._first_s = now_s
+            if self._served is not None and self.is_open:
+                self._count_in(self._served, now_s)
+
+    def _count_in(self, served: Served, now_s: float) -> None:
+        if self._entered_s is None:
+            self._entered_s = now_s
+            self._entered_integral_s = served.load.enter(now_s)
+            self._is_in_flight = True
 
     def arrivals(self) -> deque[float] | None:
         """Where to note when the chunks of a stream come; None where nobody asks."""
@@ -147,8 +160,8 @@ class Settlement:
         self.is_settled = True
         self.count_out()
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
-        if outcome == "completed" and observation.elapsed_s is not None:
-            served.mixture.add(usage, busy_s or observation.elapsed_s)
+        if outcome == "completed":
+            served.mixture.add(usage)
         if self._is_charged:
             return found
         self._is_charged = True
@@ -236,8 +249,13 @@ class Settlement:
             elapsed_s=max(0.0, now_s - self._admitted_s - self.waited_s),
             busy_s=busy_s,
             ttft_s=None if self._first_s is None else self._first_s - self._admitted_s,
-            concurrency_count=served.load.concurrency(self._entered_integral_s, self._admitted_s, now_s),
+            concurrency_count=self._concurrency(served, now_s),
         )
+
+    def _concurrency(self, served: Served, now_s: float) -> float:
+        if self._entered_s is None:  # a stream that never began, or was answered whole
+            return served.load.in_flight_count + 1.0
+        return served.load.concurrency(self._entered_integral_s, self._entered_s, now_s)
 
     def _with_neighbours(self, observation: Observation, served: Served, usage: Usage) -> Observation:
         """Add what the deployment's requests are like, and the pace of this one's tokens where that tells something."""

@@ -20,7 +20,6 @@ MIXES = st.builds(
     output_tokens=FIGURES,
     context_tokens=FIGURES,
     images_count=FIGURES,
-    elapsed_s=SECONDS,
 )
 NAMES = st.sampled_from(["", "other", "llama-3.1-70b", "azure-westus3"])
 USERS = st.sampled_from(["anonymous", "ad" * 16, "b0" * 16, "c1" * 16])

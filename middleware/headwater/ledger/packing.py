@@ -6,7 +6,6 @@ id and the pseudonym as 16 bytes each, and short strings with one length byte ea
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,7 +27,7 @@ _METHODS: Final[tuple[Method | None, ...]] = (None, "metered", "observed", "load
 _SOURCES: Final[tuple[CountSource, ...]] = ("upstream", "counted", "estimated", "unknown")
 _COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _SEEN: Final = ("elapsed_s", "busy_s", "ttft_s", "concurrency_count")
-_MIX: Final = ("input_tokens", "cached_tokens", "output_tokens", "context_tokens", "images_count", "elapsed_s")
+_MIX: Final = ("input_tokens", "cached_tokens", "output_tokens", "context_tokens", "images_count")
 _AMOUNTS: Final = (
     "it_microjoules",
     "energy_microjoules",
@@ -86,7 +85,7 @@ def pack(charge: Charge) -> bytes:
         values.append(observation.itl_s)
     if observation.mix is not None:
         presence |= _HAS_MIX
-        values += [math.nan if figure is None else figure for figure in _mix(observation.mix)]
+        values += _mix(observation.mix)
     if charge.amounts is not None:
         presence |= _HAS_AMOUNTS
         values += _amounts(charge.amounts)
@@ -156,7 +155,7 @@ def _unpack(data: bytes) -> Charge:
     optional = [next(numbers) if presence & bit else None for bit in _OPTIONAL_BITS]
     images_count = next(numbers) if presence & _HAS_IMAGES else 0
     itl_s = next(numbers) if presence & _HAS_PACE else None
-    mix = _mix_of([next(numbers) for _ in _MIX]) if presence & _HAS_MIX else None
+    mix = Mix(**{name: next(numbers) for name in _MIX}) if presence & _HAS_MIX else None
     amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
     request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
     user = next(numbers).hex() if presence & _HEX_USER else ANONYMOUS if presence & _ANONYMOUS_USER else None
@@ -188,11 +187,6 @@ def _usage(counts: Sequence[int | None], *, source: CountSource, images_count: i
         images_count=images_count,
         source=source,
     )
-
-
-def _mix_of(figures: Sequence[float]) -> Mix:
-    """A mix from its stored doubles; not a number stands for unknown."""
-    return Mix(**{name: figure for name, figure in zip(_MIX, figures, strict=True) if not math.isnan(figure)})
 
 
 def _texts(data: bytes, at: int, count: int) -> list[str]:

@@ -170,9 +170,8 @@ def _engine_on(at: Derivation, deployment: Deployment) -> None:
     at.take("prefill_overhead_s", engine.prefill_s)
 
 
-def mix_on(at: Derivation, mean: Mix, *, alone: bool, timed: bool, itl_s: float | None) -> None:
-    """Go on to how a replica runs under its mean request. `alone`: that is the request in hand; `timed`: its time was
-    seen; `itl_s`: its pace was."""
+def mix_on(at: Derivation, mean: Mix, *, alone: bool) -> None:
+    """Go on to what the mean request makes of a replica. `alone`: that is the request in hand."""
     _given_mix(
         at, "", mean, "the request in hand, as no mean is known" if alone else "mean of the deployment's requests"
     )
@@ -181,10 +180,14 @@ def mix_on(at: Derivation, mean: Mix, *, alone: bool, timed: bool, itl_s: float 
     else:
         at.given("context_tokens", mean.context_tokens, "tokens", "mean over the deployment's output tokens")
     at.follow(formulas.MIX_RULES)
+
+
+def running_on(at: Derivation, *, itl_s: float | None) -> None:
+    """Go on to time and power; the time is computed where `elapsed_s` is not known yet. `itl_s`: the pace was seen."""
     if itl_s is not None:
         at.given("itl_s", itl_s, "s", "observed: median time between two output tokens")
         at.follow(formulas.PACE_RULES)
-    elif not timed:
+    elif "elapsed_s" not in at.known:
         at.follow(formulas.STEP_RULES + formulas.TIME_RULES)
     if at.known["attention_copies_ratio"] > 1:
         at.given(
@@ -196,13 +199,27 @@ def mix_on(at: Derivation, mean: Mix, *, alone: bool, timed: bool, itl_s: float 
     _power_on(at)
 
 
-def own_on(at: Derivation, own: Mix, *, timed: bool, paced: bool = False) -> None:
-    """Go on to one request's IT energy. `timed`: own_elapsed_s is given already; `paced`: its steps take itl_s."""
+def seen_on(at: Derivation, name: str, seen_s: float, ttft_s: float | None, source: str) -> None:
+    """Note a time that was seen, as `elapsed_s` or `own_elapsed_s`, less the queue where the first token tells of it."""
+    if ttft_s is None:
+        at.given(name, seen_s, "s", source)
+        return
+    at.given("seen_s", seen_s, "s", source)
+    at.given("ttft_s", ttft_s, "s", "observed, from admission to the first byte of the stream")
+    at.follow(formulas.SERVED_RULES if name == "elapsed_s" else formulas.OWN_SERVED_RULES)
+
+
+def own_on(at: Derivation, own: Mix) -> None:
+    """Go on to what the request in hand makes of it."""
     _given_mix(at, "own_", own, "usage; cached tokens count as fresh where unknown")
     at.follow(formulas.OWN_CONTEXT_RULES + formulas.OWN_RULES)
-    if not timed:
+
+
+def share_on(at: Derivation) -> None:
+    """Go on to its IT energy; its time is computed where `own_elapsed_s` is not known yet."""
+    if "own_elapsed_s" not in at.known:
         at.follow(formulas.LIKENESS_RULES)
-        at.follow(formulas.OWN_PACE_RULES if paced else formulas.OWN_TIME_RULES)
+        at.follow(formulas.OWN_PACE_RULES if "itl_s" in at.known else formulas.OWN_TIME_RULES)
     at.follow(formulas.SHARE_RULES + formulas.ENERGY_RULES)
 
 

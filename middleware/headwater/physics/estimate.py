@@ -14,7 +14,16 @@ from dataclasses import replace
 from typing import Final
 
 from headwater.physics import carbon, energy, throughput, water
-from headwater.physics.derivation import Derivation, mix_on, own_on, place_on, unknown_work_on
+from headwater.physics.derivation import (
+    Derivation,
+    mix_on,
+    own_on,
+    place_on,
+    running_on,
+    seen_on,
+    share_on,
+    unknown_work_on,
+)
 from headwater.physics.intervals import CERTAIN, Doubts, flat_ratio, spread, spread_source, spreads
 from headwater.physics.pace import Pace
 from headwater.physics.rates import rates
@@ -85,7 +94,7 @@ class Profile:
     # -- a server of one's own ----------------------------------------------------------------------------------------
 
     def _own(self, own: Mix | None, observation: Observation, *, steps: bool) -> Footprint | Unknown:
-        elapsed_s = self._believable_s(own, observation)
+        elapsed_s = self._served_s(own, observation)
         seen_count = positive(observation.concurrency_count)
         configured_count = self.deployment.concurrency_count
         method: Method = "observed" if elapsed_s else "loaded" if seen_count else "assumed"
@@ -103,12 +112,33 @@ class Profile:
             )
         return self._worked(own, observation, method, concurrency_count, why, elapsed_s, is_sure=is_sure, steps=steps)
 
-    def _believable_s(self, own: Mix | None, observation: Observation) -> float | None:
-        """The time that was seen, unless the hardware cannot have been so fast: a reply from a cache, say."""
-        seen_s = positive(observation.busy_s) or positive(observation.elapsed_s)
-        if seen_s is not None and own is not None and seen_s < own.output_tokens * self.replica.fastest_s_per_token:
+    def _served_s(self, own: Mix | None, observation: Observation) -> float | None:
+        """The time in which a request was seen to be served, without the queue before it.
+
+        None where it was not seen, or where the hardware cannot have been so fast: a reply from a cache, say.
+        """
+        busy_s = positive(observation.busy_s)
+        seen_s = busy_s or positive(observation.elapsed_s)
+        if seen_s is None or own is None:
+            return seen_s
+        if seen_s < own.output_tokens * self.replica.fastest_s_per_token:
             return None
-        return seen_s
+        ttft_s = self._ttft_s(observation)
+        if ttft_s is None:
+            return seen_s
+        prefill_s = self.replica.prefill_s(
+            input_tokens=own.input_tokens, cached_tokens=own.cached_tokens, images_count=own.images_count
+        )
+        return throughput.served_s(seen_s=seen_s, ttft_s=ttft_s, prefill_s=prefill_s)
+
+    @staticmethod
+    def _ttft_s(observation: Observation) -> float | None:
+        """The time to the first token, where it tells of a queue: the upstream's own account has none, and after the first
+        token there must have been some time."""
+        ttft_s, seen_s = observation.ttft_s, observation.elapsed_s
+        if ttft_s is None or positive(observation.busy_s) or seen_s is None or not 0 < ttft_s < seen_s:
+            return None
+        return ttft_s
 
     # -- somebody else's ------------------------------------------------------------------------------------------------
 
@@ -151,8 +181,7 @@ class Profile:
             except ValueError:
                 return TIME_UNKNOWN
         else:
-            mean_s = positive(mean.elapsed_s) if method == "observed" else None
-            running = replica.running(mean, concurrency_count, elapsed_s=mean_s, itl_s=itl_s)
+            running = replica.running(mean, concurrency_count, itl_s=itl_s)
             own_s = replica.request_s(running, own) if elapsed_s is None else elapsed_s
             it_j = replica.share_j(running, own, own_s)[1]
         small = concurrency_count < self._fewest_fitted_count
@@ -161,14 +190,16 @@ class Profile:
             return self._footprint(it_j, method, within)
         doubts = Doubts(tokens=True, concurrency=is_sure, small_batch=small, images=own.images_count > 0)
         at = self._begun(observation, elapsed_s, concurrency_count, why)
-        mix_on(at, mean or own, alone=mean is None, timed=self._timed(method, mean, elapsed_s), itl_s=itl_s)
+        mix_on(at, mean or own, alone=mean is None)
+        if mean is None and elapsed_s is not None:
+            self._seen_on(at, "elapsed_s", observation)
+        running_on(at, itl_s=itl_s)
+        own_on(at, own)
         if mean is None:
             at.given("own_elapsed_s", at.known["elapsed_s"], "s", "the request is taken as its own mean request")
-            own_on(at, own, timed=True)
-        else:
-            if elapsed_s is not None:
-                at.given("own_elapsed_s", elapsed_s, "s", self._seen_source(observation))
-            own_on(at, own, timed=elapsed_s is not None, paced=itl_s is not None)
+        elif elapsed_s is not None:
+            self._seen_on(at, "own_elapsed_s", observation)
+        share_on(at)
         return self._explained(self._footprint(it_j, method, within), at, doubts)
 
     def _unknown_work(
@@ -240,15 +271,12 @@ class Profile:
                 "observed, but shorter than fastest_s_per_token allows: not this model's time, so the time is computed"
             )
             at.given("disbelieved_s", seen_s, "s", why)
-        if elapsed_s is not None and observation.mix is None:
-            at.given("elapsed_s", elapsed_s, "s", self._seen_source(observation))
-        elif elapsed_s is not None and observation.mix is not None and positive(observation.mix.elapsed_s):
-            at.given("elapsed_s", observation.mix.elapsed_s or 0, "s", "observed: mean of this deployment's requests")
         return at
 
-    @staticmethod
-    def _timed(method: Method, mean: Mix | None, elapsed_s: float | None) -> bool:
-        return elapsed_s is not None if mean is None else method == "observed" and positive(mean.elapsed_s) is not None
+    def _seen_on(self, at: Derivation, name: str, observation: Observation) -> None:
+        busy_s = positive(observation.busy_s)
+        seen_s = busy_s or positive(observation.elapsed_s) or 0
+        seen_on(at, name, seen_s, self._ttft_s(observation), self._seen_source(observation))
 
     @staticmethod
     def _seen_source(observation: Observation) -> str:

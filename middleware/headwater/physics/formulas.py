@@ -144,6 +144,7 @@ TIME_RULES: Final = (
 PACE_RULES: Final = (
     _rule(throughput.paced_window_s, "output_tokens * itl_s + concurrency_count * prefill_s", "s", "elapsed_s"),
 )
+SERVED_RULES: Final = (_rule(throughput.served_s, "seen_s - max(ttft_s - prefill_s, 0)", "s", "elapsed_s"),)
 BUSY_RULES: Final = (_rule(energy.busy_ratio, "min(working_s / elapsed_s, 1)", "ratio"),)
 FLOP_RULES: Final = (
     _rule(
@@ -227,6 +228,9 @@ OWN_PACE_RULES: Final = (
         "own_elapsed_s",
         takes=_AMONG_OTHERS | {"decode_step_s": "itl_s"},
     ),
+)
+OWN_SERVED_RULES: Final = (
+    _rule(throughput.served_s, "seen_s - max(ttft_s - own_prefill_s, 0)", "s", "own_elapsed_s", own=("prefill_s",)),
 )
 SHARE_RULES: Final = (
     _rule(energy.memory_share_ratio, "(memory_s / roofline_s) ** (roofline_exponent - 1)", "ratio"),

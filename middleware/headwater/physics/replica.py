@@ -134,7 +134,7 @@ class Replica:
         Raises ValueError where no time passes.
         """
         context_tokens = input_tokens + output_tokens / 2
-        at = self._at(
+        elapsed_s, _, _, _, power_ratio, *_ = self._at(
             input_tokens,
             cached_tokens,
             output_tokens,
@@ -144,7 +144,8 @@ class Replica:
             elapsed_s,
             itl_s,
         )
-        return (self.host_share_w + self._overhead_ratio * self._limit_w * at[4]) * at[0] / concurrency_count
+        it_w = self.host_share_w + self._overhead_ratio * self._limit_w * power_ratio
+        return it_w * elapsed_s / concurrency_count
 
     def _at(
         self,

@@ -291,6 +291,11 @@ def request_s(
     return output_tokens * decode_step_s + prefill_s + (concurrency_count - 1) * others_prefill_s * likeness_ratio
 
 
+def served_s(*, seen_s: float, ttft_s: float, prefill_s: float) -> float:
+    """Seconds in which a request was served: what lies before the first token beyond its prefill was the queue."""
+    return seen_s - max(ttft_s - prefill_s, 0)
+
+
 def paced_window_s(*, output_tokens: float, itl_s: float, prefill_s: float, concurrency_count: float) -> float:
     """Seconds that a batch of like requests takes at a pace seen between its prefills."""
     return output_tokens * itl_s + concurrency_count * prefill_s

@@ -56,8 +56,7 @@ class Mix:
     """What a deployment's requests are like: means per request, over a while or over a trace.
 
     `context_tokens`: mean context over all output tokens, so that a long answer weighs by its length.
-    `images_count`: pictures that had to be taken in anew. `elapsed_s`: mean time from admission to last token; None: not
-    seen, or not of this server.
+    `images_count`: pictures that had to be taken in anew.
     """
 
     input_tokens: float
@@ -65,7 +64,6 @@ class Mix:
     output_tokens: float
     context_tokens: float
     images_count: float = 0.0
-    elapsed_s: float | None = None
 
 
 @_record
