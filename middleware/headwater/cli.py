@@ -18,6 +18,7 @@ import typer
 from headwater import config
 from headwater.__about__ import __version__
 from headwater.errors import ConfigError, HeadwaterError, LedgerError
+from headwater.replay.command import register as register_replay
 
 app = typer.Typer(
     name="headwater",
@@ -34,6 +35,7 @@ vocab_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(vocab_app, name="vocab")
+register_replay(app)
 
 
 class ReportFormat(StrEnum):
