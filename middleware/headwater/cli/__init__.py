@@ -87,6 +87,7 @@ for _module in (
     "serve",
     "report",
     "estimate",
+    "replay",
     "vocab",
 ):
     import_module(f"{__name__}.{_module}")
