@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from headwater.cli import app
 from headwater.cli import replay as command
+from headwater.cli.estimate import Hydropower
 from headwater.replay import chart, render
 from headwater.replay.chart import value_ticks
 
@@ -305,7 +306,7 @@ def test_the_choices_of_options_are_those_of_the_records() -> None:
     from headwater.replay.columns import TimeUnit
 
     for choices, words in (
-        (command.Hydropower, Hydro),
+        (Hydropower, Hydro),
         (command.Grouping, By),
         (command.TimeUnitChoice, TimeUnit),
     ):

@@ -49,7 +49,7 @@ class _Within:
         self._fewest_count = 0.0 if fitted is None else fitted.low
         known = spreads(deployment, rates(deployment))
         self._small, self._usual = (
-            known["loaded", Doubts(tokens=True, concurrency=True, small_batch=small, images=False)]
+            known["loaded", *Doubts(tokens=True, concurrency=True, small_batch=small, images=False)]
             for small in (True, False)
         )
 
