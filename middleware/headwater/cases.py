@@ -27,8 +27,6 @@ from headwater.records import (
 )
 from headwater.units import BYTES_PER_GB, MOST_TOKENS
 
-DEFAULT_ENGINE: Final = {"gpu": "vllm-0.11", "cpu": "llama.cpp-cpu"}
-"""The serving engine that is taken for a kind of hardware when none is named."""
 SHORTEST_S: Final = 1e-6
 LONGEST_S: Final = 1e9
 """No reply was faster than a microsecond, and none takes thirty years."""
@@ -117,7 +115,7 @@ class Case:
         whole = catalog.deployment(
             model=(catalog.model_name(model) or model) if isinstance(model, str) else model,
             hardware=server,
-            engine=self.engine if self.engine is not None else DEFAULT_ENGINE[server.kind],
+            engine=self.engine if self.engine is not None else catalog.USUAL_ENGINES[server.kind],
             site=self.site,
             accelerators=self.accelerators,
             replicas=self.replicas,

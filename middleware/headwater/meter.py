@@ -11,39 +11,21 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from headwater.__about__ import __version__
+from headwater.amounts import amounts
 from headwater.config import Settings
 from headwater.errors import HeadwaterError
 from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
 from headwater.ledger import Ledger
-from headwater.records import Amounts, Charge, Footprint, Observation, Outcome, Unknown, Usage
+from headwater.records import Charge, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
 from headwater.telemetry import MeterProvider, Telemetry
 from headwater.tokens import TokenCounter
-from headwater.units import J_PER_KWH, micrograms, microjoules, nanolitres
+from headwater.units import J_PER_KWH
 
 log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
 # A gigawatt for an hour: no request's share, and far inside the ledger's 64 bits.
 _MOST_FACILITY_J: Final = 1e6 * J_PER_KWH
-
-
-def amounts(footprint: Footprint) -> Amounts:
-    """A footprint in the ledger's integers. This is the one rounding between physics and account."""
-    spread = footprint.spread
-    facility_j, water_l, carbon_g = footprint.facility_j, footprint.water_l, footprint.carbon_g
-    return Amounts(
-        it_microjoules=microjoules(footprint.it_j),
-        energy_microjoules=microjoules(facility_j),
-        energy_low_microjoules=microjoules(facility_j * spread.energy_low),
-        energy_high_microjoules=microjoules(facility_j * spread.energy_high),
-        onsite_nanolitres=nanolitres(footprint.onsite_l),
-        offsite_nanolitres=nanolitres(footprint.offsite_l),
-        water_low_nanolitres=nanolitres(water_l * spread.water_low),
-        water_high_nanolitres=nanolitres(water_l * spread.water_high),
-        carbon_micrograms=micrograms(carbon_g),
-        carbon_low_micrograms=micrograms(carbon_g * spread.carbon_low),
-        carbon_high_micrograms=micrograms(carbon_g * spread.carbon_high),
-    )
 
 
 def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:

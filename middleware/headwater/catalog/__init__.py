@@ -31,6 +31,7 @@ from headwater.records import (
 
 __all__ = [
     "CURRENT_FACTORS",
+    "USUAL_ENGINES",
     "CatalogError",
     "deployment",
     "deployment_document",
@@ -56,6 +57,8 @@ R = TypeVar("R")
 
 CURRENT_FACTORS: Final = "current-2026.11"
 """The factor set that is used when none is named."""
+USUAL_ENGINES: Final = {"gpu": "vllm-0.11", "cpu": "llama.cpp-cpu"}
+"""The serving engine that is taken for a kind of hardware when none is named."""
 
 
 @lru_cache(maxsize=256)

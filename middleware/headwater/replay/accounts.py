@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from operator import add
 from typing import Final, Literal
 
+from headwater.amounts import integers
 from headwater.physics.carbon import carbon_g
 from headwater.physics.energy import facility_j, host_share_w
 from headwater.physics.intervals import around, spread
 from headwater.physics.rates import rates
 from headwater.physics.water import offsite_l, onsite_l
-from headwater.records import Deployment, Footprint, Spread
-from headwater.units import micrograms, microjoules, nanolitres
+from headwater.records import Deployment
 
 By = Literal["user", "model", "hour"]
 AMOUNTS_COUNT: Final = 11
@@ -48,30 +48,6 @@ class Line:
 
 
 NOTHING: Final = (0,) * AMOUNTS_COUNT
-
-
-def amounts(footprint: Footprint, within: Spread) -> tuple[int, ...]:
-    """A footprint in integers, in the order of a line's fields. This is the one rounding."""
-    near_l, far_l = footprint.onsite_l, footprint.offsite_l
-    return _integers(footprint.it_j, footprint.facility_j, near_l, far_l, near_l + far_l, footprint.carbon_g, within)
-
-
-def _integers(
-    it_j: float, energy_j: float, near_l: float, far_l: float, water_l: float, co2e_g: float, within: Spread
-) -> tuple[int, ...]:
-    return (
-        microjoules(it_j),
-        microjoules(energy_j),
-        microjoules(energy_j * within.energy_low),
-        microjoules(energy_j * within.energy_high),
-        nanolitres(near_l),
-        nanolitres(far_l),
-        nanolitres(water_l * within.water_low),
-        nanolitres(water_l * within.water_high),
-        micrograms(co2e_g),
-        micrograms(co2e_g * within.carbon_low),
-        micrograms(co2e_g * within.carbon_high),
-    )
 
 
 class Accounts:
@@ -128,4 +104,4 @@ def idle_line(deployment: Deployment, replica_s: float) -> Line:
     far_l = offsite_l(facility_j=energy_j, ewif_l_per_kwh=at.ewif_l_per_kwh.value)
     co2e_g = carbon_g(facility_j=energy_j, grid_g_per_kwh=at.grid_g_per_kwh.value)
     within = spread(it_ratio=around(low=power.low, value=power.value, high=power.high), at=at)
-    return Line("idle", 0, 0, 0, 0, 0, *_integers(it_j, energy_j, near_l, far_l, near_l + far_l, co2e_g, within))
+    return Line("idle", 0, 0, 0, 0, 0, *integers(it_j, energy_j, near_l, far_l, co2e_g, within))

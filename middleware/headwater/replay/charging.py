@@ -15,10 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from headwater.amounts import integers
 from headwater.physics.intervals import Doubts, spreads
 from headwater.physics.rates import rates
 from headwater.records import Deployment, Footprint, Observation, Spread, Usage
-from headwater.replay.accounts import Accounts, By, Line, amounts, line
+from headwater.replay.accounts import Accounts, By, Line, line
 from headwater.replay.columns import moment
 from headwater.replay.series import Grid, Spreading, whole
 from headwater.replay.serving import Served
@@ -114,7 +115,20 @@ class Charging:
                 if method == "observed" and self._is_simulated:
                     method, spread = "loaded", within.of(count)
                 methods[method] += 1
-                charge(keys(row), fresh, cached, made, amounts(footprint, spread))
+                charge(
+                    keys(row),
+                    fresh,
+                    cached,
+                    made,
+                    integers(
+                        footprint.it_j,
+                        footprint.facility_j,
+                        footprint.onsite_l,
+                        footprint.offsite_l,
+                        footprint.carbon_g,
+                        spread,
+                    ),
+                )
                 spreading = over_time.get(id(spread))
                 if spreading is None:
                     spreading = over_time[id(spread)] = OverTime(spread, Spreading(self.at))

@@ -55,10 +55,6 @@ class Served:
         return self.profile.deployment
 
 
-ENGINES: Final[Mapping[str, str]] = {"gpu": "vllm-0.11", "cpu": "llama.cpp-cpu"}
-"""The serving engine that is taken for a kind of hardware when none is named."""
-
-
 def assign(trace: Trace, plan: Plan) -> tuple[list[Served], int]:
     """Who serves the rows, by the catalog's names in their order; and how many rows have a model that nobody knows.
 
@@ -119,7 +115,7 @@ def _served(name: str, rows: Sequence[int], trace: Trace, plan: Plan) -> Served:
     deployment = catalog.deployment(
         model=name,
         hardware=server,
-        engine=plan.engine if plan.engine is not None else ENGINES[server.kind],
+        engine=plan.engine if plan.engine is not None else catalog.USUAL_ENGINES[server.kind],
         site=plan.site,
         accelerators=plan.accelerators,
         replicas=plan.replicas,
