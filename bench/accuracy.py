@@ -20,6 +20,7 @@ import math
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,7 @@ import predict
 import rows as measured
 from headwater.physics.intervals import Doubts, accelerator_ratio
 from headwater.physics.replica import Replica
-from headwater.records import Method
+from headwater.records import Deployment, Method
 from predict import METHODS
 from rows import Row
 
@@ -75,27 +76,40 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[below] + (at - below) * (ordered[above] - ordered[below])
 
 
-def ready(data: Sequence[Row], left_out: str | None) -> list[Replica]:
-    """A replica per row: with the catalog's constants, or with those fitted without the row's own group."""
-    if left_out is None:
-        made = {id(row.deployment): row.deployment for row in data}
-        replicas = {key: Replica(deployment) for key, deployment in made.items()}
-        return [replicas[id(row.deployment)] for row in data]
+Adapt = Callable[[Deployment], Deployment]
+"""Puts other constants into a deployment."""
+
+
+def left_out_constants(data: Sequence[Row], group: str) -> list[Adapt]:
+    """Per row, what puts in the constants that were fitted without the row's own group."""
     import fit
 
-    found: dict[int, Replica] = {}
-    for fold in fit.leave_out(list(data), GROUPS[left_out]):
-        out = [data[index] for index in fold.indices]
-        pace = out[0].deployment.engine.pace_error_ratio
-        assert pace is not None
-        replicas_out = fit.replicas(out, fold.constants, pace_error_ratio=pace.value)
-        found |= dict(zip(fold.indices, replicas_out, strict=True))
+    found: dict[int, Adapt] = {}
+    folds = fit.leave_out(list(data), GROUPS[group])
+    pace_error_ratio = fit.significant(fit.pace_error_ratio_of(list(data), folds))
+    for fold in folds:
+        adapt = partial(fit.with_constants, found=fold.constants, pace_error_ratio=pace_error_ratio)
+        found |= dict.fromkeys(fold.indices, adapt)
     return [found[index] for index in range(len(data))]
 
 
-def evaluate(data: Sequence[Row], *, left_out: str | None = None) -> dict[str, Any]:
-    """All figures of our own methods: in all, and by accelerator, task and family."""
-    replicas = ready(data, left_out)
+def ready(data: Sequence[Row], adapts: Sequence[Adapt] | None) -> list[Replica]:
+    """A replica per row, with the catalog's constants or with others; rows of one deployment share theirs."""
+    made: dict[tuple[int, int], Replica] = {}
+    replicas = []
+    for index, row in enumerate(data):
+        adapt = None if adapts is None else adapts[index]
+        key = id(row.deployment), id(adapt)
+        if key not in made:
+            made[key] = Replica(row.deployment if adapt is None else adapt(row.deployment))
+        replicas.append(made[key])
+    return replicas
+
+
+def evaluate(data: Sequence[Row], *, left_out: str | None = None, with_peers: bool = False) -> dict[str, Any]:
+    """All figures of our own methods: in all, and by accelerator, task and family; `with_peers`, those of others too."""
+    adapts = None if left_out is None else left_out_constants(data, left_out)
+    replicas = ready(data, adapts)
     predicted: dict[Method, list[float]] = {}
     covered: dict[Method, list[bool]] = {}
     for method in METHODS:
@@ -120,21 +134,27 @@ def evaluate(data: Sequence[Row], *, left_out: str | None = None) -> dict[str, A
         groups = sorted({key(row) for row in data})
         return {group: scores([index for index, row in enumerate(data) if key(row) == group]) for group in groups}
 
-    return {
+    found = {
         "rows": len(data),
         "left_out": left_out,
         "methods": scores(range(len(data))),
         "by": {name: grouped(key) for name, key in GROUPS.items()},
     }
+    return found | {"peers": evaluate_peers(data, adapts)} if with_peers else found
 
 
-def evaluate_peers(data: Sequence[Row]) -> dict[str, Any]:
-    """The same figures for other estimators, each with what it was told and how its boundary was brought to ours."""
+def evaluate_peers(data: Sequence[Row], adapts: Sequence[Adapt] | None = None) -> dict[str, Any]:
+    """The same figures for other estimators, each with what it was told and how its boundary was brought to ours; and for
+    ours when it is told no more than they are."""
     import peers
 
     found: dict[str, Any] = {}
     for peer in peers.peers():
-        predicted = [peer.predict(row) for row in data]
+        adapting = peers.ADAPTING.get(peer.name)
+        if adapting is not None and adapts is not None:
+            predicted = [adapting(row, adapt=adapt) for row, adapt in zip(data, adapts, strict=True)]
+        else:
+            predicted = [peer.predict(row) for row in data]
         found[peer.name] = {
             **score(predicted, data),
             "knows": peer.knows,
@@ -192,9 +212,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         data = measured.read(options.rows, engine=options.engine)
-        found = evaluate(data, left_out=options.left_out)
-        if options.peers:
-            found["peers"] = evaluate_peers(data)
+        found = evaluate(data, left_out=options.left_out, with_peers=options.peers)
     except (OSError, measured.RowError, ImportError) as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return 2

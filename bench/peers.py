@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, Protocol
 
 from headwater import catalog
 from headwater.physics.replica import Replica
@@ -36,7 +36,11 @@ PUE: Final = 1.2
 PER_BILLION: Final = 1e-9
 
 
-class PeersMissing(RuntimeError):
+OURS_FROM_SIZES: Final = "headwater (parameters and tokens only)"
+OURS_FROM_SIZES_AND_LOAD: Final = "headwater (parameters, tokens, batch and GPUs)"
+
+
+class PeersMissing(ImportError):
     """An estimator is not installed, or in another version than the pinned one."""
 
 
@@ -73,7 +77,7 @@ def peers() -> list[Peer]:
             predict=_ecologits(is_told=False),
         ),
         Peer(
-            name="headwater (parameters and tokens only)",
+            name=OURS_FROM_SIZES,
             knows="active and total parameters, tokens (input, cached, output); the rest assumed as `assumed()` says",
             boundary="accelerators as they are",
             predict=ours_from_sizes,
@@ -85,7 +89,7 @@ def peers() -> list[Peer]:
             predict=_ecologits(is_told=True),
         ),
         Peer(
-            name="headwater (parameters, tokens, batch and GPUs)",
+            name=OURS_FROM_SIZES_AND_LOAD,
             knows="active and total parameters, tokens, accelerators (not which), requests at once",
             boundary="accelerators as they are",
             predict=ours_from_sizes_and_load,
@@ -270,6 +274,19 @@ def ours_from_sizes_and_load(row: Row, *, adapt: Callable[[Deployment], Deployme
         concurrency_count=row.concurrency_count,
         adapt=adapt,
     )
+
+
+class Adaptable(Protocol):
+    """One of our own entries, which can be asked with other constants."""
+
+    def __call__(self, row: Row, *, adapt: Callable[[Deployment], Deployment] | None = None) -> float: ...
+
+
+ADAPTING: Final[Mapping[str, Adaptable]] = {
+    OURS_FROM_SIZES: ours_from_sizes,
+    OURS_FROM_SIZES_AND_LOAD: ours_from_sizes_and_load,
+}
+"""Our own entries by name: for those that judge them by constants fitted without the row's own group."""
 
 
 def _ours(
