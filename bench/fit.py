@@ -51,6 +51,8 @@ SIGMAS_TO_MEDIAN: Final = 0.6745
 LEAST_DOUBT: Final = 1.2
 # An accelerator's power ratios lie this far beyond those of the measured ones, at most.
 UNMEASURED_RANGE: Final = 1.3
+# Five to 95 % of a normal variable, in sigmas.
+NINETY: Final = 1.645
 # Batches from here up are fitted when the doubt on smaller ones is measured.
 LARGE_BATCH_COUNT: Final = 32
 
@@ -172,6 +174,11 @@ def _weights(data: Sequence[Row]) -> Vector:
 
 def fit(data: Sequence[Row]) -> Vector:
     """The constants (as logarithms over the priors' middles) that fit the rows best."""
+    return fit_with_sigma(data)[0]
+
+
+def fit_with_sigma(data: Sequence[Row]) -> tuple[Vector, Vector]:
+    """The same, and one standard deviation of each: what rows and prior together leave open."""
     weights = _weights(data)
     sigmas = np.array([constant.sigma for constant in CONSTANTS])
     most = np.array([math.log(constant.most / constant.middle) for constant in CONSTANTS])
@@ -191,10 +198,13 @@ def fit(data: Sequence[Row]) -> Vector:
             ]
         )
 
-    found: Vector = least_squares(
-        residuals, np.zeros(len(CONSTANTS)), loss="soft_l1", bounds=(-np.inf, most), max_nfev=60
-    ).x
-    return found
+    found = least_squares(residuals, np.zeros(len(CONSTANTS)), loss="soft_l1", bounds=(-np.inf, most), max_nfev=60)
+    # Rows of one model on one accelerator in one task err together: so many independent facts there are, not more. The
+    # prior counts once here.
+    measured_part = found.jac[: -len(CONSTANTS)]
+    independent_ratio = len({(row.model, row.gpu, row.task) for row in data}) / len(data)
+    information = independent_ratio * measured_part.T @ measured_part + np.diag(sigmas**-2.0)
+    return found.x, np.sqrt(np.diag(np.linalg.inv(information)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,6 +293,8 @@ class Result:
     """All that goes into the catalog."""
 
     constants: list[float]
+    sigmas: list[float]
+    """One standard deviation of each constant, in log."""
     families: list[Fold]
     bands: dict[Method, tuple[float, float]]
     doubts: dict[str, float]
@@ -295,7 +307,8 @@ def run(data: list[Row], say: Callable[[str], None]) -> Result:
     say(
         f"{len(data)} rows, {len({row.model for row in data})} models; median absolute error %, / 90th percentile (bias)"
     )
-    found = [significant(value) for value in values(fit(data))]
+    theta, sigmas = fit_with_sigma(data)
+    found = [significant(value) for value in values(theta)]
     everything = list(range(len(data)))
     families = leave_out(data, lambda row: row.family)
     pace = significant(pace_error_ratio_of(data, families))
@@ -317,6 +330,7 @@ def run(data: list[Row], say: Callable[[str], None]) -> Result:
     batches = [row.concurrency_count for row in data]
     return Result(
         constants=found,
+        sigmas=sigmas.tolist(),
         families=families,
         bands={method: band(errors) for method, errors in by_family.items()},
         doubts={
@@ -341,8 +355,8 @@ def _line(name: str, errors: Errors) -> str:
 def document(result: Result, data: Sequence[Row]) -> str:
     """catalog/fitted.toml."""
     parts = [
-        "# Written by bench/fit.py from measured rows; do not edit. Values with the range that they took when one family of",
-        '# models after the other was left out of the fit. Bands: METHODOLOGY.md, "Intervals".',
+        "# Written by bench/fit.py from measured rows; do not edit. Ranges: 90 % of what rows and prior leave open, and at least",
+        '# what a value was when one family of models after the other was left out. Bands: METHODOLOGY.md, "Intervals".',
         "",
         f"[engines.{_key(ENGINE)}]",
         f"fitted_hardware = {list(SERVERS)}".replace("'", '"'),
@@ -354,7 +368,19 @@ def document(result: Result, data: Sequence[Row]) -> str:
         f"[engines.{_key(ENGINE)}.band]",
         *(f"{method} = [{significant(low)}, {significant(high)}]" for method, (low, high) in result.bands.items()),
     ]
-    ranges = [(min(column), max(column)) for column in zip(*(fold.constants for fold in result.families), strict=True)]
+    ranges = [
+        (
+            min(*column, value * math.exp(-NINETY * sigma)),
+            min(max(*column, value * math.exp(NINETY * sigma)), constant.most),
+        )
+        for constant, column, value, sigma in zip(
+            CONSTANTS,
+            zip(*(fold.constants for fold in result.families), strict=True),
+            result.constants,
+            result.sigmas,
+            strict=True,
+        )
+    ]
     owners = (ENGINE, *SERVERS)
     for owner in owners:
         for constant, value, (low, high) in zip(CONSTANTS, result.constants, ranges, strict=True):

@@ -87,15 +87,21 @@ def power_w(deployment: Deployment, *, busy_ratio: float, changed: dict[str, flo
 
 
 def hardware_ratio(deployment: Deployment) -> Ratio:
-    """How far the hardware's own ranges move its busy power, each figure alone, then together."""
+    """How far the hardware's own ranges move its busy power, each figure alone, then together.
+
+    Notes: where the engine was fitted on this very hardware, its band holds the doubt on the power ratios already.
+    """
     hardware = deployment.hardware
     ranges: dict[str, Factor] = {
         "host_w": hardware.host_w,
         "accelerator_tdp_w": hardware.accelerator_tdp_w,
         "accelerator_overhead_ratio": hardware.accelerator_overhead_ratio or UNITY,
-        "power_static_ratio": hardware.power_static_ratio,
-        "power_busy_ratio": hardware.power_busy_ratio,
     }
+    if hardware.name not in deployment.engine.fitted_hardware:
+        ranges |= {
+            "power_static_ratio": hardware.power_static_ratio,
+            "power_busy_ratio": hardware.power_busy_ratio,
+        }
     middle_w = power_w(deployment, busy_ratio=1, changed={})
     return combined(
         *(
