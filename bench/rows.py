@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -122,7 +122,7 @@ def _row(cells: Mapping[str, str | None], number: int, path: Path, engine: str) 
     total_params_count = above_zero("params_total_exact")
     try:
         deployment = _deployment(
-            model=_named(word("model")) or _from_columns(cells, figure, precision),
+            model=_as_kept(_named(word("model")) or _from_columns(cells, figure, precision), figure),
             hardware=HARDWARE.get(gpu, gpu),
             accelerators=int(above_zero("num_gpus")),
             attention_accelerators=int(above_zero("attn_tp")) if figure("attention_dp", 0) else None,
@@ -184,6 +184,15 @@ def _named(model: str) -> ModelSpec | None:
     return None if name is None else catalog.model(name)
 
 
+def _as_kept(model: ModelSpec, figure: Callable[[str, float], float]) -> ModelSpec:
+    """The model with the weights quantised that the row's bytes per weight say; which they are, its maker decided."""
+    expert_bytes = figure("bytes_per_weight_expert", 0.0)
+    if model.experts is None or not 0 < expert_bytes < _SIXTEEN_BITS_BYTES:
+        return model
+    only_experts = figure("bytes_per_weight_always", expert_bytes) >= _SIXTEEN_BITS_BYTES
+    return replace(model, quantised="experts" if only_experts else "all")
+
+
 def _from_columns(
     cells: Mapping[str, str | None], figure: Callable[[str, float], float], precision: Precision
 ) -> ModelSpec:
@@ -199,8 +208,6 @@ def _from_columns(
     attention_count = min(max(round(cache_bytes / layer_bytes), 1), layers_count) if cache_bytes else layers_count
     experts_count, windowed_count = int(figure("experts", 0)), int(figure("sliding_layers", 0))
     vision_params_count = figure("params_vision", 0.0)
-    always_bytes = figure("bytes_per_weight_always", _SIXTEEN_BITS_BYTES)
-    expert_bytes = figure("bytes_per_weight_expert", always_bytes)
     return ModelSpec(
         name=(cells.get("model") or "").strip().lower(),
         total_params_count=figure("params_total_exact", 0),
@@ -226,7 +233,6 @@ def _from_columns(
         vision=Vision(params_count=vision_params_count, patches_count=PATCHES_PER_IMAGE)
         if vision_params_count
         else None,
-        quantised="experts" if always_bytes >= _SIXTEEN_BITS_BYTES > expert_bytes else "all",
         native_precision=precision,
         source="columns of the measured row",
         checked="2026-11-24",
