@@ -27,7 +27,7 @@ from headwater.physics.derivation import (
 from headwater.physics.intervals import CERTAIN, Doubts, flat_ratio, spread, spread_source, spreads
 from headwater.physics.pace import Pace
 from headwater.physics.rates import rates
-from headwater.physics.replica import Replica
+from headwater.physics.replica import Own, Replica
 from headwater.records import Deployment, Footprint, Method, Mix, Observation, Spread, Unknown, Usage
 from headwater.units import MOST_TOKENS
 
@@ -41,18 +41,24 @@ def positive(seen: float | None) -> float | None:
     return seen if seen is not None and 0 < seen < math.inf else None
 
 
-def own_mix(usage: Usage) -> Mix | None:
-    """A request as the mean of requests like itself, if its tokens are known. No more tokens can be cached than came in;
-    unknown ones count as fresh."""
+def known(usage: Usage) -> Own | None:
+    """A request's tokens, if they are known. No more can be cached than came in; unknown ones count as fresh."""
     input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
     if input_tokens is None or output_tokens is None:
         return None
+    cached_tokens = usage.cached_tokens or 0
+    return Own(input_tokens, min(cached_tokens, input_tokens), output_tokens, usage.images_count)
+
+
+def as_mix(own: Own) -> Mix:
+    """A request as the mean of requests like itself."""
+    input_tokens, cached_tokens, output_tokens, images_count = own
     return Mix(
         input_tokens=input_tokens,
-        cached_tokens=min(usage.cached_tokens or 0, input_tokens),
+        cached_tokens=cached_tokens,
         output_tokens=output_tokens,
         context_tokens=throughput.context_tokens(input_tokens=input_tokens, output_tokens=output_tokens),
-        images_count=usage.images_count,
+        images_count=images_count,
     )
 
 
@@ -86,14 +92,14 @@ class Profile:
             return self._flat_footprint(self._flat.value, steps=steps)
         if (usage.input_tokens or 0) + (usage.output_tokens or 0) > MOST_TOKENS:
             return TOKENS_UNBELIEVABLE
-        own = own_mix(usage)
+        own = known(usage)
         if self.deployment.hosting == "hosted":
             return TOKENS_UNKNOWN if own is None else self._hosted(own, observation, steps=steps)
         return self._own(own, observation, steps=steps)
 
     # -- a server of one's own ----------------------------------------------------------------------------------------
 
-    def _own(self, own: Mix | None, observation: Observation, *, steps: bool) -> Footprint | Unknown:
+    def _own(self, own: Own | None, observation: Observation, *, steps: bool) -> Footprint | Unknown:
         elapsed_s = self._served_s(own, observation)
         seen_count = positive(observation.concurrency_count)
         configured_count = self.deployment.concurrency_count
@@ -112,7 +118,7 @@ class Profile:
             )
         return self._worked(own, observation, method, concurrency_count, why, elapsed_s, is_sure=is_sure, steps=steps)
 
-    def _served_s(self, own: Mix | None, observation: Observation) -> float | None:
+    def _served_s(self, own: Own | None, observation: Observation) -> float | None:
         """The time in which a request was seen to be served, without the queue before it.
 
         None where it was not seen, or where the hardware cannot have been so fast: a reply from a cache, say.
@@ -142,7 +148,7 @@ class Profile:
 
     # -- somebody else's ------------------------------------------------------------------------------------------------
 
-    def _hosted(self, own: Mix, observation: Observation, *, steps: bool) -> Footprint | Unknown:
+    def _hosted(self, own: Own, observation: Observation, *, steps: bool) -> Footprint | Unknown:
         itl_s = positive(observation.itl_s)
         configured_count = self.deployment.concurrency_count
         middle_count = configured_count or self.deployment.engine.assumed_concurrency_count.value
@@ -150,7 +156,7 @@ class Profile:
         if itl_s is None:
             why = "configured" if configured_count else f"not known: {_UNSURE['assumed']}"
             return self._worked(own, observation, "assumed", middle_count, why, None, is_sure=True, steps=steps)
-        mean = observation.mix or own
+        mean = observation.mix or as_mix(own)
         inferred_count = self._pace.concurrency_count(mean, itl_s, middle_count)
         why = self._pace.reason(itl_s, middle_count) if steps else ""
         return self._worked(own, observation, "paced", inferred_count, why, None, is_sure=True, steps=steps)
@@ -159,7 +165,7 @@ class Profile:
 
     def _worked(
         self,
-        own: Mix,
+        own: Own,
         observation: Observation,
         method: Method,
         concurrency_count: float,
@@ -174,27 +180,22 @@ class Profile:
         itl_s = positive(observation.itl_s) if method == "paced" else None
         if mean is None:
             try:
-                it_j = replica.even_share_j(
-                    own.input_tokens, own.cached_tokens, own.output_tokens, own.images_count,
-                    concurrency_count, elapsed_s, itl_s,
-                )  # fmt: skip
+                it_j = replica.even_share_j(*own, concurrency_count, elapsed_s, itl_s)
             except ValueError:
                 return TIME_UNKNOWN
         else:
-            running = replica.running(mean, concurrency_count, itl_s=itl_s)
-            own_s = replica.request_s(running, own) if elapsed_s is None else elapsed_s
-            it_j = replica.share_j(running, own, own_s)[1]
+            it_j = replica.among_j(mean, own, concurrency_count, elapsed_s, itl_s)
         small = concurrency_count < self._fewest_fitted_count
         within = self._spreads[method, True, is_sure, small, own.images_count > 0]
         if not steps:
             return self._footprint(it_j, method, within)
         doubts = Doubts(tokens=True, concurrency=is_sure, small_batch=small, images=own.images_count > 0)
         at = self._begun(observation, elapsed_s, concurrency_count, why)
-        mix_on(at, mean or own, alone=mean is None)
+        mix_on(at, mean or as_mix(own), alone=mean is None)
         if mean is None and elapsed_s is not None:
             self._seen_on(at, "elapsed_s", observation)
         running_on(at, itl_s=itl_s)
-        own_on(at, own)
+        own_on(at, as_mix(own))
         if mean is None:
             at.given("own_elapsed_s", at.known["elapsed_s"], "s", "the request is taken as its own mean request")
         elif elapsed_s is not None:

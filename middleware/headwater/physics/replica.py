@@ -6,10 +6,19 @@ the last digits; who changes one changes the other.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from headwater.physics.derivation import Derivation, engine_derivation
 from headwater.records import Deployment, Mix, Running
+
+
+class Own(NamedTuple):
+    """The tokens of the request in hand, and its pictures."""
+
+    input_tokens: float
+    cached_tokens: float
+    output_tokens: float
+    images_count: float
 
 
 class Replica:
@@ -77,32 +86,10 @@ class Replica:
         Their time is the one seen (`elapsed_s`, from admission to last token), follows from a pace seen (`itl_s`), or is
         computed. Raises ValueError where there is nothing to do: no time passes.
         """
-        at = self._at(
-            mix.input_tokens,
-            mix.cached_tokens,
-            mix.output_tokens,
-            mix.context_tokens,
-            mix.images_count,
-            concurrency_count,
-            elapsed_s,
-            itl_s,
-        )
         (
-            elapsed_s,
-            pace_s,
-            prefill_s,
-            uncapped_ratio,
-            power_ratio,
-            memory_s,
-            compute_s,
-            roofline_s,
-            busy_s,
-            working_s,
-        ) = at
-        exponent = self._roofline_exponent - 1
-        memory_share_ratio = (memory_s / roofline_s) ** exponent
-        compute_share_ratio = (compute_s / roofline_s) ** exponent
-        shared_read_s = self._shared_read_s(concurrency_count)
+            elapsed_s, pace_s, prefill_s, power_ratio,
+            memory_share_ratio, step_share_s, compute_share_s, fitted_share_ratio, charged_w,
+        ) = self._terms(mix, concurrency_count, elapsed_s, itl_s)  # fmt: skip
         accelerator_w = self._limit_w * power_ratio
         return Running(
             concurrency_count=concurrency_count,
@@ -113,11 +100,57 @@ class Replica:
             accelerator_w=accelerator_w,
             it_w=self.host_share_w + self._overhead_ratio * accelerator_w,
             memory_share_ratio=memory_share_ratio,
-            step_share_s=(memory_share_ratio * shared_read_s + self._latency_s / 2) / concurrency_count,
-            compute_share_s=compute_share_ratio * self._token_compute_s,
-            fitted_share_ratio=busy_s / working_s if working_s > 0 else 1.0,
-            charged_w=self._limit_w * power_ratio / uncapped_ratio,
+            step_share_s=step_share_s,
+            compute_share_s=compute_share_s,
+            fitted_share_ratio=fitted_share_ratio,
+            charged_w=charged_w,
         )
+
+    def _terms(
+        self, mix: Mix, concurrency_count: float, elapsed_s: float | None, itl_s: float | None
+    ) -> tuple[float, float, float, float, float, float, float, float, float]:
+        """Time and power under the mean request, and what shares are made from."""
+        (
+            elapsed_s, pace_s, prefill_s, uncapped_ratio, power_ratio, memory_s, compute_s, roofline_s, busy_s, working_s,
+        ) = self._at(
+            mix.input_tokens, mix.cached_tokens, mix.output_tokens, mix.context_tokens, mix.images_count,
+            concurrency_count, elapsed_s, itl_s,
+        )  # fmt: skip
+        exponent = self._roofline_exponent - 1
+        memory_share_ratio = (memory_s / roofline_s) ** exponent
+        compute_share_ratio = (compute_s / roofline_s) ** exponent
+        step_share_s = memory_share_ratio * self._shared_read_s(concurrency_count) + self._latency_s / 2
+        return (
+            elapsed_s, pace_s, prefill_s, power_ratio,
+            memory_share_ratio,
+            step_share_s / concurrency_count,
+            compute_share_ratio * self._token_compute_s,
+            busy_s / working_s if working_s > 0 else 1.0,
+            self._limit_w * power_ratio / uncapped_ratio,
+        )  # fmt: skip
+
+    def among_j(
+        self, mix: Mix, own: Own, concurrency_count: float, own_elapsed_s: float | None, itl_s: float | None
+    ) -> float:
+        """IT joules of one request among others that are like the mean one: the hot path of `running` and `share_j`. Its
+        time is computed where it was not seen."""
+        (
+            _, pace_s, prefill_s, _, memory_share_ratio, step_share_s, compute_share_s, fitted_share_ratio, charged_w,
+        ) = self._terms(mix, concurrency_count, None, itl_s)  # fmt: skip
+        input_tokens, cached_tokens, output_tokens, images_count = own
+        prefill_flop = self._prefill_flop(input_tokens, cached_tokens, images_count)
+        if own_elapsed_s is None:
+            own_prefill_s = (
+                prefill_flop * self._prefill_s_per_flop + self._prefill_overhead_s + self._image_s * images_count
+            )
+            waited_s = (concurrency_count - 1) * prefill_s * (output_tokens / mix.output_tokens)
+            own_elapsed_s = output_tokens * pace_s + own_prefill_s + waited_s
+        present_s = own_elapsed_s / concurrency_count
+        accelerator_j = self._accelerator_j(
+            present_s, prefill_flop, input_tokens + output_tokens / 2, output_tokens,
+            memory_share_ratio, step_share_s, compute_share_s, fitted_share_ratio, charged_w,
+        )  # fmt: skip
+        return self.host_share_w * present_s + self._overhead_ratio * accelerator_j
 
     def even_share_j(
         self,
@@ -229,18 +262,36 @@ class Replica:
         `own`: the request's own tokens, or those that fall into a window, with the seconds that it was there.
         """
         present_s = own_elapsed_s / running.concurrency_count
-        seen_tokens = self._seen_layer_tokens(own.context_tokens)
-        read_s = self._state_read_s + self._cache_read_s * seen_tokens
         prefill_flop = self._prefill_flop(own.input_tokens, own.cached_tokens, own.images_count)
-        token_s = running.step_share_s + running.memory_share_ratio * read_s + running.compute_share_s
-        busy_s = own.output_tokens * token_s + prefill_flop * self._prefill_s_per_flop
-        flop = prefill_flop + own.output_tokens * (self._token_flop + self._decode_pair_flop * seen_tokens)
-        accelerator_j = running.charged_w * (
+        accelerator_j = self._accelerator_j(
+            present_s, prefill_flop, own.context_tokens, own.output_tokens,
+            running.memory_share_ratio, running.step_share_s, running.compute_share_s,
+            running.fitted_share_ratio, running.charged_w,
+        )  # fmt: skip
+        return accelerator_j, self.host_share_w * present_s + self._overhead_ratio * accelerator_j
+
+    def _accelerator_j(
+        self,
+        present_s: float,
+        prefill_flop: float,
+        context_tokens: float,
+        output_tokens: float,
+        memory_share_ratio: float,
+        step_share_s: float,
+        compute_share_s: float,
+        fitted_share_ratio: float,
+        charged_w: float,
+    ) -> float:
+        seen_tokens = self._seen_layer_tokens(context_tokens)
+        read_s = self._state_read_s + self._cache_read_s * seen_tokens
+        token_s = step_share_s + memory_share_ratio * read_s + compute_share_s
+        busy_s = output_tokens * token_s + prefill_flop * self._prefill_s_per_flop
+        flop = prefill_flop + output_tokens * (self._token_flop + self._decode_pair_flop * seen_tokens)
+        return charged_w * (
             self._static_ratio * present_s
-            + self._busy_weight_ratio * running.fitted_share_ratio * busy_s
+            + self._busy_weight_ratio * fitted_share_ratio * busy_s
             + self._flop_weight_ratio * flop * self._peak_s_per_flop
         )
-        return accelerator_j, self.host_share_w * present_s + self._overhead_ratio * accelerator_j
 
     def unknown_work_it_w(self) -> float:
         """IT power of a replica whose work is not known: at work all the time, without arithmetic."""
