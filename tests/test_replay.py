@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from headwater import catalog
 from headwater.errors import CatalogError, TraceError
-from headwater.physics.estimate import Profile, own_mix
+from headwater.physics.estimate import Profile, as_mix, known
 from headwater.records import Footprint, Observation, Usage
 from headwater.replay.accounts import NUMBERS, By
 from headwater.replay.reading import read
@@ -155,7 +155,9 @@ def test_recorded_durations_are_observed_with_the_concurrency_of_their_intervals
     result = replay(trace, PLAN, by="user")
 
     usage = Usage(input_tokens=800, output_tokens=300, cached_tokens=0, source="upstream")
-    seen = Observation(elapsed_s=20.0, concurrency_count=20 / 15, mix=own_mix(usage))
+    own = known(usage)
+    assert own is not None
+    seen = Observation(elapsed_s=20.0, concurrency_count=20 / 15, mix=as_mix(own))
     expected = alone(800, 300, seen)
     assert result.methods == {"observed": 2}
     assert [line.energy_microjoules for line in result.lines] == [
