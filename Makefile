@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench accuracy clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ $(BIN)/python:
 	@touch $@
 
 .venv/test.done: $(BIN)/python pyproject.toml
-	@echo "installing headwater with its test extras: about 500 MB in .venv, and 250 MB for the model in your cache folder"
+	@echo "installing headwater with its test extras: about 800 MB in .venv, and 250 MB for the model in your cache folder"
 	@$(PIP) --editable '.[lint]'
 	@$(BIN)/headwater vocab install
 	@touch .venv/demo.done $@
@@ -46,6 +46,9 @@ format: .venv/test.done ## let ruff rewrite the files
 bench: .venv/test.done ## the overhead of the middleware against the bare app
 	@$(PIP) --editable '.[bench]'
 	@$(BIN)/python bench/overhead.py
+
+accuracy: .venv/test.done ## our estimates and others' against measured rows: ROWS=FILE.csv
+	@$(BIN)/python bench/accuracy.py --rows $(or $(ROWS),../shared/data/mlenergy_dev.csv) --peers
 
 clean: ## remove .venv and caches (the ledger and the model file live in your user folders)
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

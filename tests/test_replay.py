@@ -25,7 +25,7 @@ from headwater.replay.trace import Trace
 from headwater.units import microjoules
 
 MODEL = "llama-3.1-70b"
-PLAN = Plan(model=MODEL)
+PLAN = Plan(model=MODEL, accelerators=8)
 TRACES = [folder / "shared" / "data" / "traces" for folder in Path(__file__).parents]
 Row = tuple[float, int, int, int, str]
 """Second, input, output and cached tokens, user."""
@@ -100,7 +100,7 @@ def test_two_alike_at_the_same_moment_are_two_in_flight_all_the_time() -> None:
 
 
 def test_two_replicas_take_one_each() -> None:
-    result = replay(trace_of([(0.0, 800, 300, 0, "ada")] * 2), Plan(model=MODEL, replicas=2))
+    result = replay(trace_of([(0.0, 800, 300, 0, "ada")] * 2), Plan(model=MODEL, accelerators=8, replicas=2))
 
     expected = alone(800, 300, Observation(concurrency_count=1))
     assert it_j(result) == pytest.approx(2 * expected.it_j, rel=1e-9)
@@ -141,7 +141,7 @@ def test_lives_by_hand_where_one_arrives_while_another_decodes() -> None:
 def test_beyond_the_most_in_flight_requests_wait_and_are_not_charged_for_it() -> None:
     rows: list[Row] = [(0.0, 800, 300, 0, "ada")] * 2
 
-    result = replay(trace_of(rows), Plan(model=MODEL, most_count=1))
+    result = replay(trace_of(rows), Plan(model=MODEL, accelerators=8, most_count=1))
 
     expected = alone(800, 300, Observation(concurrency_count=1))
     assert it_j(result) == pytest.approx(2 * expected.it_j, rel=1e-9)
@@ -171,7 +171,7 @@ def test_recorded_durations_are_observed_with_the_concurrency_of_their_intervals
 def test_recorded_idle_time_counts_the_replicas_that_nobody_needed() -> None:
     trace = trace_of([(0.0, 800, 300, 0, "ada"), (0.0, 800, 300, 0, "ada")], durations_s=[10.0, 20.0])
 
-    result = replay(trace, Plan(model=MODEL, replicas=3))
+    result = replay(trace, Plan(model=MODEL, accelerators=8, replicas=3))
 
     idle_w = catalog.hardware("hgx-h100").idle_w.value
     assert result.idle is not None
@@ -196,7 +196,7 @@ def test_energy_of_a_saturated_period_is_the_servers_power_times_its_time(out: i
     lives = Lives(len(trace))
     spans = simulate(replica, mean, trace, served.rows, lives, replicas_count=1, most_count=512)
 
-    result = replay(trace, Plan(model=MODEL, most_count=512))
+    result = replay(trace, Plan(model=MODEL, accelerators=8, most_count=512))
 
     in_flight_count = math.fsum(lives.ends_s) - math.fsum(lives.begins_s)
     running = replica.running(mean, in_flight_count / spans.replica_s())
@@ -216,7 +216,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[Row], order: Any, by: By) 
 @given(rows=rows_st, replicas=st.integers(1, 3), most=st.sampled_from([1, 2, 256]))
 @settings(deadline=None, max_examples=60)
 def test_parts_add_up_to_the_whole_exactly(rows: list[Row], replicas: int, most: int) -> None:
-    plan = Plan(model=MODEL, replicas=replicas, most_count=most)
+    plan = Plan(model=MODEL, accelerators=8, replicas=replicas, most_count=most)
     bys: tuple[By, ...] = ("user", "model", "hour")
 
     results = [replay(trace_of(rows), plan, by=by) for by in bys]
@@ -274,7 +274,7 @@ def test_each_model_has_a_deployment_of_its_own() -> None:
     rows: list[Row] = [(0.0, 800, 300, 0, "ada"), (0.0, 800, 300, 0, "ada")]
     trace = trace_of(rows, models=["meta-llama/Llama-3.1-70B", "llama-3.1-8b"])
 
-    result = replay(trace, Plan())
+    result = replay(trace, Plan(accelerators=8))
 
     assert [line.key for line in result.lines] == ["llama-3.1-70b", "llama-3.1-8b"]
     assert result.lines[0].it_microjoules == pytest.approx(
@@ -310,7 +310,7 @@ def test_without_any_known_model_there_is_nothing_to_replay() -> None:
 
 
 def test_a_fixed_energy_per_request_has_no_idle_line() -> None:
-    result = replay(trace_of([(0.0, 800, 300, 0, "ada")] * 2), Plan(model=MODEL, factors="seed-2023"))
+    result = replay(trace_of([(0.0, 800, 300, 0, "ada")] * 2), Plan(model=MODEL, accelerators=8, factors="seed-2023"))
 
     assert result.methods == {"flat": 2}
     assert result.idle is None

@@ -49,7 +49,7 @@ def test_the_table_has_lines_idle_and_total(trace: str) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("Replay of trace.csv: 3 requests in 1 h 30 min from 2026-11-02 10:00:00 (UTC)\n")
     assert "Durations are simulated, at most 64 in flight on a replica (method: loaded 3)." in done.stdout
-    assert "llama-3.1-8b (bf16) on 8 of the 8 accelerators of hgx-h100, vllm-0.11, at us-average" in done.stdout
+    assert "llama-3.1-8b (bf16) on 1 of the 8 accelerators of hgx-h100, vllm-0.11, at us-average" in done.stdout
     rows = done.stdout.splitlines()
     names = [line.split("  ")[0] for line in rows[rows.index("") + 1 :]]
     assert names[0] == "user"

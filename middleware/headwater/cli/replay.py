@@ -61,7 +61,7 @@ def replay(
     hardware: Annotated[str, typer.Option(help="Server that the trace runs on.")] = "hgx-h100",
     accelerators: Annotated[
         int | None,
-        typer.Option(min=1, help="Accelerators that hold one copy of the model. Default: all of the server."),
+        typer.Option(min=1, help="Accelerators that hold one copy of the model. Default: the fewest that do."),
     ] = None,
     replicas: Annotated[int, typer.Option(min=1, max=10_000, help="Such copies, which share the requests.")] = 1,
     precision: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Final
 
@@ -123,6 +123,9 @@ def _served(name: str, rows: Sequence[int], trace: Trace, plan: Plan) -> Served:
         factors=plan.factors,
         hydro=plan.hydro,
     )
+    if plan.accelerators is None:
+        count = catalog.fewest_accelerators(server, deployment.model, deployment.precision)
+        deployment = replace(deployment, accelerators_count=count)
     fitted = deployment.engine.fitted_concurrency_count
     usual_count = DEFAULT_MOST_COUNT if fitted is None else max(int(fitted.high), 1)
     return Served(
