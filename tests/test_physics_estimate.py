@@ -193,6 +193,43 @@ def test_time_alone_is_charged_as_busy_and_says_so() -> None:
     assert alone.spread.energy_high > known.spread.energy_high
 
 
+def test_arithmetic_beyond_the_peak_is_not_believed_where_the_cache_is_known() -> None:
+    """100,000 fresh tokens of a 70B model take 1.5e16 FLOP and more: two seconds of 8 x 989 TFLOP/s."""
+    profile, seen = Profile(deployment()), Observation(elapsed_s=1.0, concurrency_count=1.0)
+
+    known = profile.estimate(tokens(100_000, 10, 0), seen, steps=True)
+    unknown = footprint(profile, tokens(100_000, 10), seen)
+    cached = footprint(profile, tokens(100_000, 10, 99_900), seen)
+
+    assert isinstance(known, Footprint)
+    assert (known.method, unknown.method, cached.method) == ("loaded", "observed", "observed")
+    assert "not this model's time" in given_source(known, "disbelieved_s")
+
+
+@given(counts, counts, st.floats(1e-3, 10), st.floats(1, 4096), st.none() | mixes)
+def test_a_time_that_was_seen_never_costs_more_than_the_whole_server_at_its_limit(
+    input_tokens: int, output_tokens: int, elapsed_s: float, concurrency_count: float, mix: Mix | None
+) -> None:
+    seen = Observation(elapsed_s=elapsed_s, concurrency_count=concurrency_count, mix=mix)
+
+    found = footprint(profile_of(*HOSTS[2]), tokens(input_tokens, output_tokens), seen)
+
+    assume(found.method == "observed")
+    assert found.it_j <= (1450 + 1.17 * 5600) * elapsed_s * (1 + REL)
+
+
+def test_no_more_like_it_are_served_at_once_than_the_peak_allows() -> None:
+    profile, usage = Profile(deployment()), tokens(8_000, 300)
+
+    crowd = profile.estimate(usage, Observation(elapsed_s=1.0, concurrency_count=512.0), steps=True)
+
+    assert isinstance(crowd, Footprint)
+    step = {each.name: each.value for each in crowd.steps}
+    assert step["flop_ratio"] == pytest.approx(1.0)
+    assert step["concurrency_count"] < 512
+    assert "no more like this one" in given_source(crowd, "concurrency_count")
+
+
 def test_what_lies_before_the_first_token_beyond_the_prefill_is_the_queue_and_costs_nothing() -> None:
     profile, usage = Profile(deployment()), tokens(1_000, 200)
     prefill_s = profile.replica.prefill_s(input_tokens=1_000)
@@ -272,7 +309,7 @@ def test_more_tokens_never_cost_less(
 def test_cached_tokens_never_cost_more_than_fresh_ones(
     profile: Profile, input_tokens: int, cached_tokens: int, output_tokens: int, observation: Observation
 ) -> None:
-    fresh = footprint(profile, tokens(input_tokens, output_tokens), observation)
+    fresh = footprint(profile, tokens(input_tokens, output_tokens, 0), observation)
     cached = footprint(profile, tokens(input_tokens, output_tokens, cached_tokens), observation)
 
     assert cached.it_j <= fresh.it_j * (1 + REL)

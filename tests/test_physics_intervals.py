@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -96,6 +97,28 @@ def test_a_guessed_model_is_wider_by_its_own_ratio_on_both_sides() -> None:
     low, high = intervals.accelerator_ratio(deployment("generic-wide"), "observed", KNOWN)
 
     assert (low, high) == pytest.approx((band[0] / 8, band[1] * 8), rel=REL)
+
+
+def test_the_words_of_an_interval_are_enough_to_recompute_it() -> None:
+    made = deployment("generic-wide", "dgx-a100")
+    found = Profile(made).estimate(
+        Usage(input_tokens=500, output_tokens=300, images_count=1, source="upstream"), Observation(), steps=True
+    )
+    assert isinstance(found, Footprint)
+
+    for amount, low, high in (
+        ("facility_j", found.spread.energy_low, found.spread.energy_high),
+        ("water_l", found.spread.water_low, found.spread.water_high),
+        ("carbon_g", found.spread.carbon_low, found.spread.carbon_high),
+    ):
+        source = next(step.source for step in found.steps if step.name == f"{amount}_low_ratio")
+        told = [(float(one), float(other)) for one, other in re.findall(r"x(\S+) to x(\S+) ", source)]
+        lows, highs = zip(*told, strict=True)
+        if 0 in lows:
+            assert low == 0
+        else:
+            assert low == pytest.approx(math.exp(-math.hypot(*map(math.log, lows))), rel=2e-3)
+        assert high == pytest.approx(math.exp(math.hypot(*map(math.log, highs))), rel=2e-3)
 
 
 # --- outside of the fitted domain

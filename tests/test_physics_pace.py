@@ -87,6 +87,20 @@ def test_an_absurd_pace_stays_on_the_grid(itl_s: float) -> None:
     assert 1 <= Pace(profile().replica).concurrency_count(MEAN, itl_s, 64.0) <= 4096
 
 
+@pytest.mark.parametrize(
+    ("itl_s", "model"),
+    [
+        (1e-6, "llama-3.1-70b"),  # no H100 reads 35 GB of weights an accelerator in a microsecond
+        (0.02, "gpt-4o"),  # a pace of a model whose size is a guess says nothing of its concurrency
+    ],
+)
+def test_a_pace_that_tells_nothing_is_not_used(itl_s: float, model: str) -> None:
+    found = footprint(profile(model=catalog.model(model)), Observation(itl_s=itl_s))
+
+    assert found.method == "assumed"
+    assert step(found, "disbelieved_itl_s") == itl_s
+
+
 def test_a_configured_concurrency_is_the_middle_that_the_pace_is_drawn_to() -> None:
     few, many = (footprint(profile(concurrency_count=count), Observation(itl_s=0.04)) for count in (4.0, 1000.0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -246,7 +247,7 @@ def _given_mix(at: Derivation, whose: str, mix: Mix, source: str) -> None:
         at.given(whose + name, value, unit, source)
 
 
-def place_on(at: Derivation, *, rates: Rates, spread: Spread, spread_source: str) -> tuple[Step, ...]:
+def place_on(at: Derivation, *, rates: Rates, spread: Spread, spread_sources: Mapping[str, str]) -> tuple[Step, ...]:
     """Go on from IT energy to what is disclosed, with low and high; the whole derivation."""
     at.take("pue", rates.pue)
     at.take("wue_l_per_it_kwh", rates.wue_l_per_it_kwh)
@@ -259,7 +260,7 @@ def place_on(at: Derivation, *, rates: Rates, spread: Spread, spread_source: str
         ("carbon_g", "g", spread.carbon_low, spread.carbon_high),
     ):
         for side, ratio in (("low", low_ratio), ("high", high_ratio)):
-            at.given(f"{amount}_{side}_ratio", ratio, "ratio", spread_source)
+            at.given(f"{amount}_{side}_ratio", ratio, "ratio", spread_sources[amount])
             inputs = ((amount, at.known[amount]), (f"{amount}_{side}_ratio", ratio))
             name, formula = f"{amount}_{side}", f"{amount} * {amount}_{side}_ratio"
             at.steps.append(Step(name=name, formula=formula, inputs=inputs, value=at.known[amount] * ratio, unit=unit))

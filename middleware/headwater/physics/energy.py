@@ -122,10 +122,15 @@ def accelerator_j(
     flop_weight_ratio: float,
     peak_share_s: float,
 ) -> float:
-    """One request's share of the accelerators' energy: its part of being on, of being at work, and of the arithmetic."""
+    """One request's share of the accelerators' energy: its part of being on, of being at work, and of the arithmetic.
+
+    Notes: never more than all accelerators take at their limit while it is served. A prompt that was found in a cache, of
+    which the upstream said nothing, would else be charged work that cannot have been done.
+    """
     static_s = static_ratio * own_elapsed_s / concurrency_count
     work_s = busy_weight_ratio * fitted_share_ratio * busy_share_s
-    return limit_w * power_ratio / uncapped_ratio * (static_s + work_s + flop_weight_ratio * peak_share_s)
+    caused_j = limit_w * power_ratio / uncapped_ratio * (static_s + work_s + flop_weight_ratio * peak_share_s)
+    return min(caused_j, limit_w * own_elapsed_s)
 
 
 def it_j(

@@ -24,7 +24,7 @@ from headwater.physics.derivation import (
     share_on,
     unknown_work_on,
 )
-from headwater.physics.intervals import CERTAIN, Doubts, flat_ratio, spread, spread_source, spreads
+from headwater.physics.intervals import CERTAIN, Doubts, flat_ratio, it_parts, spread, spread_sources, spreads
 from headwater.physics.pace import Pace
 from headwater.physics.rates import rates
 from headwater.physics.replica import Own, Replica
@@ -95,12 +95,15 @@ class Profile:
         own = known(usage)
         if self.deployment.hosting == "hosted":
             return TOKENS_UNKNOWN if own is None else self._hosted(own, observation, steps=steps)
-        return self._own(own, observation, steps=steps)
+        cached_is_known = usage.cached_tokens is not None
+        return self._own(own, observation, cached_is_known=cached_is_known, steps=steps)
 
     # -- a server of one's own ----------------------------------------------------------------------------------------
 
-    def _own(self, own: Own | None, observation: Observation, *, steps: bool) -> Footprint | Unknown:
-        elapsed_s = self._served_s(own, observation)
+    def _own(
+        self, own: Own | None, observation: Observation, *, cached_is_known: bool, steps: bool
+    ) -> Footprint | Unknown:
+        elapsed_s = self._served_s(own, observation, cached_is_known=cached_is_known)
         seen_count = positive(observation.concurrency_count)
         configured_count = self.deployment.concurrency_count
         method: Method = "observed" if elapsed_s else "loaded" if seen_count else "assumed"
@@ -116,18 +119,29 @@ class Profile:
             return self._unknown_work(
                 elapsed_s, concurrency_count, why, is_sure=is_sure, observation=observation, steps=steps
             )
+        if elapsed_s is not None and observation.mix is None:
+            # Among requests that are all like it, no more can have been served at once than the peak allows.
+            most_count = (
+                max(elapsed_s / self.replica.peak_s(own), 1) if self.replica.peak_s(own) > 0 else concurrency_count
+            )
+            if concurrency_count > most_count:
+                why = f"{why}, {concurrency_count:g}, but no more like this one can have been served in the time"
+                concurrency_count = most_count
         return self._worked(own, observation, method, concurrency_count, why, elapsed_s, is_sure=is_sure, steps=steps)
 
-    def _served_s(self, own: Own | None, observation: Observation) -> float | None:
+    def _served_s(self, own: Own | None, observation: Observation, *, cached_is_known: bool) -> float | None:
         """The time in which a request was seen to be served, without the queue before it.
 
-        None where it was not seen, or where the hardware cannot have been so fast: a reply from a cache, say.
+        None where it was not seen, or where the hardware cannot have been so fast: a reply from a cache, say. A prompt may
+        have been found in a cache of which nothing was said: only where that is known does its arithmetic tell.
         """
         busy_s = positive(observation.busy_s)
         seen_s = busy_s or positive(observation.elapsed_s)
         if seen_s is None or own is None:
             return seen_s
         if seen_s < own.output_tokens * self.replica.fastest_s_per_token:
+            return None
+        if cached_is_known and seen_s < self.replica.peak_s(own):
             return None
         ttft_s = self._ttft_s(observation)
         if ttft_s is None:
@@ -149,7 +163,7 @@ class Profile:
     # -- somebody else's ------------------------------------------------------------------------------------------------
 
     def _hosted(self, own: Own, observation: Observation, *, steps: bool) -> Footprint | Unknown:
-        itl_s = positive(observation.itl_s)
+        itl_s = self._believable_itl_s(observation)
         configured_count = self.deployment.concurrency_count
         middle_count = configured_count or self.deployment.engine.assumed_concurrency_count.value
         middle_count = max(middle_count / self.replica.replicas_count, 1)
@@ -160,6 +174,14 @@ class Profile:
         inferred_count = self._pace.concurrency_count(mean, itl_s, middle_count)
         why = self._pace.reason(itl_s, middle_count) if steps else ""
         return self._worked(own, observation, "paced", inferred_count, why, None, is_sure=True, steps=steps)
+
+    def _believable_itl_s(self, observation: Observation) -> float | None:
+        """The pace that was seen, where it tells something: the model is known and not just guessed at, and the hardware can
+        have been so fast."""
+        itl_s = positive(observation.itl_s)
+        if itl_s is None or self.deployment.model.uncertainty_ratio > 1 or itl_s < self.replica.fastest_s_per_token:
+            return None
+        return itl_s
 
     # -- both -----------------------------------------------------------------------------------------------------------
 
@@ -177,7 +199,7 @@ class Profile:
     ) -> Footprint | Unknown:
         """A footprint where the tokens are known; the time is computed where it was not seen."""
         replica, mean = self.replica, observation.mix
-        itl_s = positive(observation.itl_s) if method == "paced" else None
+        itl_s = observation.itl_s if method == "paced" else None
         if mean is None:
             try:
                 it_j = replica.even_share_j(*own, concurrency_count, elapsed_s, itl_s)
@@ -237,8 +259,9 @@ class Profile:
             return footprint
         at = Derivation()
         at.take("it_j", self._flat)
-        source = "range of the factor set's figure per request, combined with those of the place"
-        return replace(footprint, steps=place_on(at, rates=self._rates, spread=self._flat_spread, spread_source=source))
+        sources = spread_sources([("the factor set's figure per request", flat_ratio(self._flat))], self._rates)
+        steps_made = place_on(at, rates=self._rates, spread=self._flat_spread, spread_sources=sources)
+        return replace(footprint, steps=steps_made)
 
     def _footprint(self, it_j: float, method: Method, within: Spread) -> Footprint:
         deployment = self.deployment
@@ -267,10 +290,15 @@ class Profile:
         share = "" if self.replica.replicas_count == 1 else ", divided among the replicas"
         at.given("concurrency_count", concurrency_count, "requests", f"{why}{share}")
         seen_s = positive(observation.busy_s) or positive(observation.elapsed_s)
+        if (
+            positive(observation.itl_s)
+            and self.deployment.hosting == "hosted"
+            and not self._believable_itl_s(observation)
+        ):
+            why = "seen, but it tells nothing: the model's size is a guess, or no hardware of this kind is so fast"
+            at.given("disbelieved_itl_s", observation.itl_s or 0, "s", why)
         if seen_s and elapsed_s is None and self.deployment.hosting == "own":
-            why = (
-                "observed, but shorter than fastest_s_per_token allows: not this model's time, so the time is computed"
-            )
+            why = "observed, but not this model's time: its weights cannot be read, or its tokens computed, so fast; it is computed"
             at.given("disbelieved_s", seen_s, "s", why)
         return at
 
@@ -286,8 +314,8 @@ class Profile:
         return "observed, from admission to the last token"
 
     def _explained(self, footprint: Footprint, at: Derivation, doubts: Doubts) -> Footprint:
-        source = spread_source(self.deployment, footprint.method, doubts)
-        steps = place_on(at, rates=self._rates, spread=footprint.spread, spread_source=source)
+        sources = spread_sources(it_parts(self.deployment, footprint.method, doubts), self._rates)
+        steps = place_on(at, rates=self._rates, spread=footprint.spread, spread_sources=sources)
         return replace(footprint, steps=steps)
 
 

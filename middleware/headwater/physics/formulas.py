@@ -265,8 +265,9 @@ UNKNOWN_SHARE_RULES: Final = (_rule(energy.even_share_j, "it_w * own_elapsed_s /
 ENERGY_RULES: Final = (
     _rule(
         energy.accelerator_j,
-        "limit_w * power_ratio / uncapped_ratio * (static_ratio * own_elapsed_s / concurrency_count"
-        " + busy_weight_ratio * fitted_share_ratio * busy_share_s + flop_weight_ratio * peak_share_s)",
+        "min(limit_w * power_ratio / uncapped_ratio * (static_ratio * own_elapsed_s / concurrency_count"
+        " + busy_weight_ratio * fitted_share_ratio * busy_share_s + flop_weight_ratio * peak_share_s),"
+        " limit_w * own_elapsed_s)",
         "J",
     ),
     _rule(energy.it_j, "host_share_w * own_elapsed_s / concurrency_count + overhead_ratio * accelerator_j", "J"),

@@ -7,7 +7,7 @@ terms of water are added before they are combined (METHODOLOGY.md, "Intervals").
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -26,6 +26,9 @@ from headwater.records import Deployment, Factor, Method, Spread
 
 Ratio = tuple[float, float]
 """Low over central and high over central: the first at most one, the second at least one."""
+
+Part = tuple[str, Ratio]
+"""One reason for doubt, in words, and its range."""
 
 CERTAIN: Final[Ratio] = (1.0, 1.0)
 METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "paced", "assumed")
@@ -145,31 +148,44 @@ def outside(deployment: Deployment, method: Method, doubts: Doubts) -> Iterator[
         yield "pictures in the prompt", engine.image_ratio
 
 
+def accelerator_parts(deployment: Deployment, method: Method, doubts: Doubts) -> list[Part]:
+    """What the range of the accelerators' energy is made of: the method's band, times the model's own doubt, and one more
+    doubt for each way in which the request lies outside the fitted domain."""
+    engine, doubt = deployment.engine, deployment.model.uncertainty_ratio
+    low, high = engine.band[method]
+    guessed = "" if doubt == 1 else f", times {doubt:g} for a model that is a guess"
+    return [
+        (f"{engine.name}, {method}: {engine.band_source}{guessed}", (low / doubt, high * doubt)),
+        *((why, (1 / factor.value, factor.value)) for why, factor in outside(deployment, method, doubts)),
+    ]
+
+
+def it_parts(deployment: Deployment, method: Method, doubts: Doubts) -> list[Part]:
+    """What the range of IT energy is made of: that of the accelerators, and the ranges of the hardware around them."""
+    parts = [
+        *accelerator_parts(deployment, method, doubts),
+        ("the ranges of the hardware's powers", hardware_ratio(deployment)),
+    ]
+    if method != "observed":
+        parts.append(("the range of its memory bandwidth", speed_ratio(deployment)))
+    if not doubts.tokens:
+        parts.append(("tokens unknown: idling to working at the limit", unknown_work_ratio(deployment)))
+    if method == "observed" and not doubts.concurrency:
+        # A time seen without its concurrency counts as the request's own: it may have been shared among as many as the
+        # engine usually has in flight. The band of `assumed` holds its own doubt about that.
+        usual_count = deployment.engine.assumed_concurrency_count.value
+        parts.append(("concurrency unknown: alone, or among the engine's usual number", (1 / usual_count, 1.0)))
+    return parts
+
+
 def accelerator_ratio(deployment: Deployment, method: Method, doubts: Doubts) -> Ratio:
-    """The range of the accelerators' energy under a method: its band, times the model's own doubt, with one more doubt for
-    each way in which the request lies outside the fitted domain."""
-    low, high = deployment.engine.band[method]
-    doubt = deployment.model.uncertainty_ratio
-    return combined(
-        (low / doubt, high * doubt),
-        *((1 / factor.value, factor.value) for _, factor in outside(deployment, method, doubts)),
-    )
+    """The range of the accelerators' energy under a method."""
+    return combined(*(ratio for _, ratio in accelerator_parts(deployment, method, doubts)))
 
 
 def energy_ratio(deployment: Deployment, method: Method, doubts: Doubts) -> Ratio:
-    """The range of IT energy under a method: that of the accelerators, and the ranges of the hardware around them."""
-    timed = CERTAIN if method == "observed" else speed_ratio(deployment)
-    # A time seen without its concurrency counts as the request's own: it may have been shared among as many as the
-    # engine usually has in flight. The band of `assumed` holds its own doubt about that.
-    lonely = method == "observed" and not doubts.concurrency
-    shared = (1 / deployment.engine.assumed_concurrency_count.value, 1.0) if lonely else CERTAIN
-    return combined(
-        accelerator_ratio(deployment, method, doubts),
-        hardware_ratio(deployment),
-        timed,
-        CERTAIN if doubts.tokens else unknown_work_ratio(deployment),
-        shared,
-    )
+    """The range of IT energy under a method."""
+    return combined(*(ratio for _, ratio in it_parts(deployment, method, doubts)))
 
 
 def flat_ratio(flat: Factor) -> Ratio:
@@ -186,19 +202,8 @@ def spreads(deployment: Deployment, at: Rates) -> dict[tuple[Method, bool, bool,
     }
 
 
-def spread_source(deployment: Deployment, method: Method, doubts: Doubts) -> str:
-    """The words for a receipt: where the interval of an estimate comes from."""
-    engine = deployment.engine
-    low, high = engine.band[method]
-    beyond = "".join(f"; {why}: x{factor.value:g} either way" for why, factor in outside(deployment, method, doubts))
-    return (
-        f"{engine.name}, {method}: x{low:g} to x{high:g} ({engine.band_source}){beyond}; "
-        "combined with the ranges of the hardware, the model and the place"
-    )
-
-
-def spread(*, it_ratio: Ratio, at: Rates) -> Spread:
-    """The multipliers of energy, water and carbon, from the range of IT energy and those of the place."""
+def place_parts(at: Rates) -> dict[str, Part]:
+    """What the place adds to the range of IT energy, by what is disclosed."""
     pue, wue, ewif, grid = at.pue, at.wue_l_per_it_kwh, at.ewif_l_per_kwh, at.grid_g_per_kwh
     water_l = {
         side: water_l_per_it_kwh(
@@ -206,12 +211,30 @@ def spread(*, it_ratio: Ratio, at: Rates) -> Spread:
         )
         for side in ("low", "value", "high")
     }
-    energy = combined(it_ratio, around(low=pue.low, value=pue.value, high=pue.high))
-    water = combined(it_ratio, around(**water_l))
-    carbon = combined(
-        it_ratio,
-        around(low=pue.low * grid.low, value=pue.value * grid.value, high=pue.high * grid.high),
+    carbon = around(low=pue.low * grid.low, value=pue.value * grid.value, high=pue.high * grid.high)
+    return {
+        "facility_j": ("PUE", around(low=pue.low, value=pue.value, high=pue.high)),
+        "water_l": ("WUE + PUE * EWIF", around(**water_l)),
+        "carbon_g": ("PUE * grid", carbon),
+    }
+
+
+def spread_sources(parts: Sequence[Part], at: Rates) -> dict[str, str]:
+    """The words for a receipt: what the interval of each amount is made of, so that it can be recomputed."""
+    return {amount: _words([*parts, part]) for amount, part in place_parts(at).items()}
+
+
+def _words(parts: Sequence[Part]) -> str:
+    told = "; ".join(f"x{low:.4g} to x{high:.4g} {why}" for why, (low, high) in parts if (low, high) != CERTAIN)
+    return (
+        f"exp(-sqrt(sum of ln^2)) of the lows and exp(sqrt(sum of ln^2)) of the highs of: {told or 'nothing in doubt'}"
     )
+
+
+def spread(*, it_ratio: Ratio, at: Rates) -> Spread:
+    """The multipliers of energy, water and carbon, from the range of IT energy and those of the place."""
+    place = place_parts(at)
+    energy, water, carbon = (combined(it_ratio, place[amount][1]) for amount in ("facility_j", "water_l", "carbon_g"))
     return Spread(
         energy_low=energy[0],
         energy_high=energy[1],

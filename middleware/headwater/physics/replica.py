@@ -150,6 +150,8 @@ class Replica:
             present_s, prefill_flop, input_tokens + output_tokens / 2, output_tokens,
             memory_share_ratio, step_share_s, compute_share_s, fitted_share_ratio, charged_w,
         )  # fmt: skip
+        # Never more than all accelerators take at their limit while it is served.
+        accelerator_j = min(accelerator_j, self._limit_w * own_elapsed_s)
         return self.host_share_w * present_s + self._overhead_ratio * accelerator_j
 
     def even_share_j(
@@ -247,15 +249,6 @@ class Replica:
         flop = self._prefill_flop(input_tokens, cached_tokens, images_count)
         return flop * self._prefill_s_per_flop + self._prefill_overhead_s + self._image_s * images_count
 
-    def request_s(self, running: Running, own: Mix) -> float:
-        """Seconds that a request takes among the others: its own prefill, its steps, and the prefills between them."""
-        prefill_s = self.prefill_s(
-            input_tokens=own.input_tokens, cached_tokens=own.cached_tokens, images_count=own.images_count
-        )
-        likeness_ratio = own.output_tokens / running.output_tokens
-        waited_s = (running.concurrency_count - 1) * running.prefill_s * likeness_ratio
-        return own.output_tokens * running.pace_s + prefill_s + waited_s
-
     def share_j(self, running: Running, own: Mix, own_elapsed_s: float) -> tuple[float, float]:
         """One request's share of the energy of the accelerators, and of the IT energy around them, in joules.
 
@@ -292,6 +285,14 @@ class Replica:
             + self._busy_weight_ratio * fitted_share_ratio * busy_s
             + self._flop_weight_ratio * flop * self._peak_s_per_flop
         )
+
+    def peak_s(self, own: Own) -> float:
+        """Seconds in which all of a request's arithmetic could be done at the accelerators' peak: none was ever faster."""
+        input_tokens, cached_tokens, output_tokens, images_count = own
+        seen_tokens = self._seen_layer_tokens(input_tokens + output_tokens / 2)
+        flop = self._prefill_flop(input_tokens, cached_tokens, images_count)
+        flop += output_tokens * (self._token_flop + self._decode_pair_flop * seen_tokens)
+        return flop * self._peak_s_per_flop
 
     def unknown_work_it_w(self) -> float:
         """IT power of a replica whose work is not known: at work all the time, without arithmetic."""
