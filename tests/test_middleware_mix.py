@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.mixes import FEWEST_COUNT
+from headwater.physics import energy, formulas
 from headwater.receipts import receipt
 from headwater.records import Charge
 from headwater.settlement import FEWEST_GAPS, inter_token_s
@@ -123,6 +125,20 @@ async def test_requests_are_charged_among_the_mean_of_those_before_them(meter: M
     document = receipt(after, meter.ledger.reader().document(after.deployment_hash))
     assert document["derivation_agrees"] is True
     assert document["observed"]["mix"]["input_tokens"] == pytest.approx(25)
+
+
+async def test_a_receipt_says_so_when_its_lines_do_not_give_the_charge(
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charge = await _charge(meter, await call(FootprintMiddleware(json_app(reply()), meter=meter), request(), key=key))
+    document = meter.ledger.reader().document(charge.deployment_hash)
+    assert receipt(charge, document)["derivation_agrees"] is True
+    rules = formulas.ENERGY_RULES
+    wrong = replace(rules[-1], function=lambda **inputs: 1.001 * energy.it_j(**inputs))
+
+    monkeypatch.setattr(formulas, "ENERGY_RULES", (*rules[:-1], wrong))
+
+    assert receipt(charge, document)["derivation_agrees"] is False
 
 
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -471,3 +473,106 @@ async def test_stopping_waits_for_what_is_still_being_counted(make_meter: MakeMe
     with Reader.open(data_dir=data_dir, redis_url=None) as reader:
         user = meter.identity.user({"headers": [(b"authorization", f"Bearer {key}".encode())]})
         assert reader.user_row(user, meter.month()).requests_count == 1
+
+
+@pytest.mark.parametrize("first", [b"", b": ping\n\n", b"\n"])
+async def test_what_keeps_a_connection_alive_is_no_first_token(make_meter: MakeMeter, key: str, first: bytes) -> None:
+    now_s = 0.0
+    meter = make_meter(clock_s=lambda: now_s)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal now_s
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        now_s = 10.0
+        for chunk in STREAM_WITH_USAGE:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    charge = await _charge(meter, await call(FootprintMiddleware(app, meter=meter), request(**ASKING), key=key))
+
+    assert charge.observation.ttft_s == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize("asking", [{"stream": True}, ASKING])
+@pytest.mark.parametrize("raises", [True, False])
+async def test_what_is_held_of_a_stream_goes_out_when_the_app_breaks_off(
+    meter: Meter, key: str, asking: dict[str, Any], raises: bool
+) -> None:
+    chunks = STREAM_WITH_USAGE[:4] if "stream_options" in asking else [*STREAM[:2], STREAM[2][:40]]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if raises:
+            raise ValueError("the app's own")
+
+    seen_so_far: list[Seen] = []
+    with contextlib.suppress(ValueError):
+        await call(FootprintMiddleware(app, meter=meter), request(**asking), key=key, on_message=seen_so_far.append)
+
+    assert unfolded(seen_so_far[-1].body) == b"".join(chunks)
+    assert meter.serving.of("llama-3.1-70b").load.in_flight_count == 0
+
+
+async def test_a_stream_counted_after_its_end_keeps_the_company_that_it_had(make_meter: MakeMeter, key: str) -> None:
+    """The client leaves a long stream without usage; while its text is counted, everybody else leaves too."""
+    now_s = 0.0
+    meter = make_meter(clock_s=lambda: now_s)
+    load = meter.serving.of("llama-3.1-70b").load
+    counting, counted = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    count_text = meter.counter.count_text
+
+    def slow(text: str, model: str | None) -> Any:
+        loop.call_soon_threadsafe(counting.set)
+        counted.wait(10)
+        return count_text(text, model)
+
+    meter.counter.count_text = slow  # type: ignore[method-assign]  # a slow machine
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal now_s
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        await send({"type": "http.response.body", "body": content("word " * 6_000), "more_body": True})
+        now_s = 2.0
+        raise ConnectionResetError
+
+    for _ in range(9):
+        load.enter(0.0)
+    seen_so_far: list[Seen] = []
+    with contextlib.suppress(ConnectionResetError):
+        await call(FootprintMiddleware(app, meter=meter), request(stream=True), key=key, on_message=seen_so_far.append)
+    await counting.wait()
+    for _ in range(9):
+        load.leave(2.0)
+    now_s = 3.0
+    counted.set()
+
+    def found() -> Charge | None:
+        meter.ledger.flush(10.0)
+        charge = meter.ledger.reader().receipt(seen_so_far[-1].headers["headwater-id"])
+        return charge if charge is not None and charge.usage.output_tokens else None
+
+    await asyncio.to_thread(eventually, found)
+    charge = found()
+    assert charge is not None
+    assert charge.observation.concurrency_count == pytest.approx(10.0)
+    assert charge.observation.elapsed_s == pytest.approx(2.0)
+    assert load.in_flight_count == 0
+
+
+async def test_a_stream_request_answered_whole_counts_the_company_of_other_workers(meter: Meter, key: str) -> None:
+    load = meter.serving.of("llama-3.1-70b").load
+    load.heard(50, meter.clock_s())
+
+    charge = await _charge(
+        meter, await call(FootprintMiddleware(json_app(reply()), meter=meter), request(stream=True), key=key)
+    )
+
+    assert charge.observation.concurrency_count == pytest.approx(51.0)
+    assert load.in_flight_count == 0

@@ -53,6 +53,24 @@ def hosted_of(profile: Profile) -> Profile:
     return Profile(replace(profile.deployment, hosting="hosted"))
 
 
+def test_a_prompt_that_was_cached_whole_costs_the_same_on_either_path_with_attention_copies() -> None:
+    profile = Profile(
+        catalog.deployment(
+            model="deepseek-r1",
+            hardware="hgx-h200",
+            accelerators=8,
+            attention_accelerators=1,
+            engine="vllm-0.11",
+            site="us-average",
+        )
+    )
+
+    found = profile.estimate(tokens(100, 0, 100), Observation(elapsed_s=0.5, concurrency_count=2.0), steps=True)
+
+    assert isinstance(found, Footprint)
+    assert recomputed(found)["it_j"] == pytest.approx(found.it_j, rel=FLAT)
+
+
 def deployment(**changes: object) -> Deployment:
     made = catalog.deployment(
         model="llama-3.1-70b", hardware="hgx-h100", accelerators=8, engine="vllm-0.11", site="us-average"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, MutableMapping
-from typing import Any, Final, Literal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -56,12 +57,11 @@ class Exchange:
         self._reader: StreamReader | None = None
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
-        self._has_begun = False
+        self._has_begun, self._client_gone = False, False
         self._arrivals_s: deque[float] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._noted_count = 0
         self._clock_s = meter.clock_s
-        self._client_gone = False
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Let the app answer; charge what was generated, however it ends."""
@@ -165,13 +165,16 @@ class Exchange:
     def _give_up(self) -> list[Message]:
         start, self._start = self._start, None
         held, self._held = self._held, []
+        if self._feed is not None and (rest := self._unread()):
+            held = [*held, {"type": "http.response.body", "body": rest, "more_body": True}]
         self._mode, self._feed = "pass", None
         return [start, *held] if start is not None else held
 
     async def _send_held(self) -> None:
-        """The app broke off in the middle of a JSON reply: the client gets as much of it as it would have got."""
+        """The app broke off in the middle of a reply: the client gets as much of it as it would have got."""
         for message in self._give_up():
-            await self._send(message)
+            with suppress(OSError):  # the client left, and the server says so
+                await self._send(message)
 
     def _take_start(self, message: Message) -> list[Message]:
         if not self._settlement.is_admitted:
@@ -199,9 +202,9 @@ class Exchange:
             self._reader = self._dialect.stream_reader(settlement.request, usage_injected=self.usage_injected)
             self._feed, self._arrivals_s = self._reader.feed, settlement.arrivals()
             return [self._with_headers(message)]
+        self._settlement.count_in(self._clock_s())
         if kind.is_json:
-            self._mode = "json"
-            self._start = message
+            self._mode, self._start = "json", message
             return []
         self._settle_blind("reply-not-understood")
         return [message]
@@ -284,7 +287,8 @@ class Exchange:
         """What goes out for a chunk that begins, ends or interrupts a stream, or after which it is time to take note."""
         settlement, reader, more = self._settlement, self._reader, message.get("more_body", False)
         assert reader is not None  # noqa: S101 - set when the mode became `stream`
-        if not self._has_begun:
+        # Neither an empty message nor a comment that keeps the connection alive begins a stream.
+        if not self._has_begun and bytes(message.get("body", b"")).strip()[:1] not in (b"", b":"):
             self._has_begun = True
             settlement.saw_first_byte(now_s)
             self._note_progress()
@@ -292,6 +296,7 @@ class Exchange:
             if is_held:
                 out += await self._end_stream(reader)
             if not more:
+                self._feed = None
                 out += reader.close()
         except Exception as error:  # metering must not break the app's reply
             self._meter.failed(error)
@@ -393,8 +398,3 @@ class Exchange:
         return headers.disclosed(
             start, request_id=settlement.request_id, footprint=footprint, period=period, length=length
         )
-
-
-def of_scope(scope: MutableMapping[str, Any]) -> Exchange | None:
-    """The exchange that a middleware outside has opened for this request, if there is one."""
-    return found if isinstance(found := scope.get("headwater"), Exchange) else None

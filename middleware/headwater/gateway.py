@@ -24,8 +24,8 @@ from yarl import URL
 from headwater import dialects
 from headwater.dialects.base import Dialect
 from headwater.errors import ConfigError, DialectError
-from headwater.exchange import Exchange, of_scope
-from headwater.middleware import FootprintMiddleware
+from headwater.exchange import Exchange
+from headwater.middleware import FootprintMiddleware, of_scope
 
 log = logging.getLogger("headwater")
 # RFC 9110 section 7.6.1: these belong to one connection and are not forwarded.

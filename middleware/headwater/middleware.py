@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from headwater import config, dialects, wellknown
 from headwater.config import Settings
 from headwater.disclosure import WELL_KNOWN
 from headwater.errors import ConfigError, HeadwaterError
-from headwater.exchange import Exchange, of_scope
+from headwater.exchange import Exchange
 from headwater.identity import Identify
 from headwater.meter import Meter
 from headwater.telemetry import MeterProvider
@@ -155,3 +155,8 @@ def _own_path(scope: Scope) -> str:
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     return path.removeprefix(root) if root and path.startswith(root + "/") else path
+
+
+def of_scope(scope: MutableMapping[str, Any]) -> Exchange | None:
+    """The exchange that a middleware outside has opened for this request, if there is one."""
+    return found if isinstance(found := scope.get("headwater"), Exchange) else None

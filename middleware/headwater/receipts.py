@@ -12,6 +12,8 @@ from headwater.records import Amounts, Charge, Deployment, Footprint
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
 
 VERSION = 1
+ROUNDING = 1e-9
+"""What a chain of floating-point operations in another order may differ by."""
 
 
 def receipt(charge: Charge, document: str | None) -> dict[str, Any]:
@@ -58,7 +60,10 @@ def _derive(charge: Charge, deployment: Deployment | None) -> Footprint | None:
 
 
 def _agrees(footprint: Footprint, amounts: Amounts) -> bool:
-    return abs(footprint.it_j * MICROJOULES_PER_J - amounts.it_microjoules) <= 1
+    """Whether the last lines of the derivation, not just the estimate that it explains, give what was charged."""
+    derived_j = next(step.value for step in reversed(footprint.steps) if step.name == "it_j")
+    most_microjoules = max(1.0, ROUNDING * amounts.it_microjoules)
+    return abs(derived_j * MICROJOULES_PER_J - amounts.it_microjoules) <= most_microjoules
 
 
 def _amounts(amounts: Amounts) -> dict[str, Any]:

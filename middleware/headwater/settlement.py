@@ -47,6 +47,7 @@ class Settlement:
         "_is_charged",
         "_is_in_flight",
         "_meter",
+        "_seen",
         "_served",
         "_started_ms",
         "is_settled",
@@ -76,6 +77,8 @@ class Settlement:
         self._first_s: float | None = None
         self._entered_s: float | None = None
         self._entered_integral_s = 0.0
+        self._seen: Observation | None = None
+        """What was seen until the counting of tokens began, which is not the server's time."""
         self._arrivals_s: deque[float] | None = None
         """When the chunks of a stream came, where their pace tells something."""
 
@@ -111,8 +114,12 @@ class Settlement:
         """
         if self._first_s is None:
             self._first_s = now_s
-            if self._served is not None and self.is_open:
-                self._count_in(self._served, now_s)
+            self.count_in(now_s)
+
+    def count_in(self, now_s: float) -> None:
+        """The server is at work on it: from now on it counts as in flight, if it did not already."""
+        if self._served is not None and self.is_open:
+            self._count_in(self._served, now_s)
 
     def _count_in(self, served: Served, now_s: float) -> None:
         if self._entered_s is None:
@@ -145,18 +152,17 @@ class Settlement:
         *,
         busy_s: float | None = None,
         footprint: Unknown | None = None,
-        ended_s: float | None = None,
     ) -> Footprint | Unknown:
         """Count the exchange out, price it, and write its charge into the journal; once, whoever asks again.
 
-        `footprint`: the reason why there is none, where that is known; else it is estimated. `ended_s`: when the exchange
-        ended, if that was before now.
+        `footprint`: the reason why there is none, where that is known; else it is estimated. Where tokens were counted, the
+        exchange ended when that began.
         """
         meter, served = self._meter, self._admitted()
         if self.request.images_count:
             usage = replace(usage, images_count=self.request.images_count)
-        observation = self._observation(served, meter.clock_s() if ended_s is None else ended_s, busy_s)
-        observation = self._with_neighbours(observation, served, usage)
+        seen = self._seen if self._seen is not None else self._observation(served, meter.clock_s(), None)
+        observation = self._with_neighbours(replace(seen, busy_s=busy_s), served, usage)
         self.is_settled = True
         self.count_out()
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
@@ -190,6 +196,7 @@ class Settlement:
 
         While it awaits, the exchange is settled to everybody else; a cancelled count opens it again, its text kept.
         """
+        self._note_seen()
         if self._is_small(text):
             return self._count(text)
         self.uncounted_text = text
@@ -202,16 +209,17 @@ class Settlement:
 
     def settle_counted(self, outcome: Outcome, text: str, busy_s: float | None) -> None:
         """Settle an exchange that broke off, with its tokens counted. Never awaits: its task may be cancelled right now."""
+        self._note_seen()
         if self._is_small(text):
             self.settle(outcome, self._count(text), busy_s=busy_s)
             return
         self.is_settled = True
-        self._meter.later(self._settle_later(outcome, text, busy_s, self._meter.clock_s()))
+        self._meter.later(self._settle_later(outcome, text, busy_s))
 
-    async def _settle_later(self, outcome: Outcome, text: str, busy_s: float | None, ended_s: float) -> None:
+    async def _settle_later(self, outcome: Outcome, text: str, busy_s: float | None) -> None:
         try:
             usage = await asyncio.to_thread(self._count, text)
-            self.settle(outcome, usage, busy_s=busy_s, ended_s=ended_s)
+            self.settle(outcome, usage, busy_s=busy_s)
         except Exception as error:
             self._meter.failed(error)
 
@@ -253,9 +261,13 @@ class Settlement:
         )
 
     def _concurrency(self, served: Served, now_s: float) -> float:
-        if self._entered_s is None:  # a stream that never began, or was answered whole
+        if self._entered_s is None:  # a stream that never began
             return served.load.in_flight_count + 1.0
         return served.load.concurrency(self._entered_integral_s, self._entered_s, now_s)
+
+    def _note_seen(self) -> None:
+        if self._seen is None:
+            self._seen = self._observation(self._admitted(), self._meter.clock_s(), None)
 
     def _with_neighbours(self, observation: Observation, served: Served, usage: Usage) -> Observation:
         """Add what the deployment's requests are like, and the pace of this one's tokens where that tells something."""

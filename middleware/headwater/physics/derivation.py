@@ -190,7 +190,7 @@ def running_on(at: Derivation, *, itl_s: float | None) -> None:
         at.follow(formulas.PACE_RULES)
     elif "elapsed_s" not in at.known:
         at.follow(formulas.STEP_RULES + formulas.TIME_RULES)
-    if at.known["attention_copies_ratio"] > 1:
+    if at.known["attention_copies_ratio"] > 1 and at.known["working_s"] > 0:
         at.given(
             "busy_ratio", 1, "ratio", "attention data parallelism: the accelerators wait for each other, clocks up"
         )

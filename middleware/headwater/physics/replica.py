@@ -214,7 +214,7 @@ class Replica:
         if elapsed_s <= 0:
             raise ValueError(f"{output_tokens} output tokens of {input_tokens} input tokens take no time")
         working_s = output_tokens * (roofline_s + self._latency_s / 2) + concurrency_count * prefill_gpu_s
-        busy_s = elapsed_s if self._is_split or working_s > elapsed_s else working_s
+        busy_s = elapsed_s if working_s > elapsed_s or (self._is_split and working_s > 0) else working_s
         request_flop = prefill_flop + output_tokens * (self._token_flop + self._decode_pair_flop * seen_tokens)
         peak_s = request_flop * concurrency_count * self._peak_s_per_flop
         uncapped_ratio = (
