@@ -45,7 +45,7 @@ def interval(row: Row, method: Method) -> tuple[float, float]:
     """Low and high of our 90 % interval, as multiples of the estimate."""
     engine = row.deployment.engine
     fewest = engine.fitted_concurrency_count.low if engine.fitted_concurrency_count is not None else 0.0
-    known = row.concurrency_count if method in ("observed", "loaded") else fewest
+    known = row.concurrency_count if method in ("observed", "loaded", "paced") else fewest
     # Pictures of known number entered the fit; sound and film did not.
     unheard = any(kind in row.task for kind in ("audio", "video", "omni"))
     doubts = Doubts(tokens=True, concurrency=True, small_batch=known < fewest, images=unheard)

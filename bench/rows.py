@@ -20,14 +20,19 @@ from headwater.records import Deployment, Experts, Latent, Mix, ModelSpec, Preci
 from headwater.units import S_PER_MS
 
 HARDWARE: Final[Mapping[str, str]] = {
-    "H100": "hgx-h100",
-    "H200": "hgx-h200",
-    "B200": "hgx-b200",
-    "A100": "dgx-a100",
-    "A100-80GB": "dgx-a100",
-    "A100-40GB": "dgx-a100-40gb",
+    "h100": "hgx-h100",
+    "h200": "hgx-h200",
+    "b200": "hgx-b200",
+    "b300": "hgx-b300",
+    "gb200": "gb200-nvl72",
+    "gb300": "gb300-nvl72",
+    "a100": "dgx-a100",
+    "a100-80gb": "dgx-a100",
+    "a100-sxm4-80gb": "dgx-a100",
+    "a100-40gb": "hgx-a100-40gb",
+    "a100-sxm4-40gb": "hgx-a100-40gb",
 }
-"""Accelerators as the rows name them, as servers of the catalog. Catalog names stand for themselves."""
+"""Accelerators as rows may name them, in lower case, as servers of the catalog. Catalog names stand for themselves."""
 PRECISIONS: Final[Mapping[str, Precision]] = {
     "bfloat16": "bf16",
     "float16": "bf16",
@@ -45,6 +50,10 @@ ENGINE: Final = "vllm-0.11"
 PATCHES_PER_IMAGE: Final = 4096
 # A row says what its model measures in bytes per weight; below this, weights are not kept in 16 bits.
 _SIXTEEN_BITS_BYTES: Final = 2.0
+
+
+LEAST_BATCH: Final = 0.99
+"""A mean over time with one request in flight falls a little short of it."""
 
 
 class RowError(ValueError):
@@ -79,8 +88,11 @@ class Row:
 
 def read(path: Path, *, engine: str = ENGINE) -> list[Row]:
     """All rows of a file. Raises RowError for one that cannot be predicted, OSError where there is no such file."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [_row(cells, number, path, engine) for number, cells in enumerate(csv.DictReader(file), start=2)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [_row(cells, number, path, engine) for number, cells in enumerate(csv.DictReader(file), start=2)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RowError(f"{path} is no CSV in UTF-8: {error}") from None
     if not rows:
         raise RowError(f"{path}: there is no row in it")
     return rows
@@ -107,25 +119,37 @@ def _row(cells: Mapping[str, str | None], number: int, path: Path, engine: str) 
             raise RowError(f"{at}: {column} must be above 0, not {value:g}")
         return value
 
-    def word(column: str, known: Mapping[str, str] | None = None) -> str:
-        text = (cells.get(column) or "").strip()
-        if known is not None and text not in known:
-            raise RowError(f"{at}: {column} {text!r} is not one of {', '.join(sorted(known))}")
-        return text
+    def word(column: str) -> str:
+        return (cells.get(column) or "").strip()
+
+    def whole(column: str, default: float | None = None) -> int:
+        value = figure(column, default)
+        if not value.is_integer():
+            raise RowError(f"{at}: {column} must be a whole number, not {value:g}")
+        return int(value)
 
     gpu = word("gpu")
-    precision = PRECISIONS[word("precision", PRECISIONS)]
+    named_precision = word("precision").lower()
+    if named_precision not in PRECISIONS:
+        raise RowError(f"{at}: precision {word('precision')!r} is not one of {', '.join(sorted(PRECISIONS))}")
+    precision = PRECISIONS[named_precision]
     fresh_ratio = figure("uncached_frac_est", 1.0)
+    if fresh_ratio > 1:
+        raise RowError(f"{at}: uncached_frac_est must be at most 1, not {fresh_ratio:g}")
+    concurrency_count = above_zero("avg_batch")
+    if concurrency_count < LEAST_BATCH:
+        raise RowError(f"{at}: avg_batch must be at least 1, not {concurrency_count:g}")
+    accelerators_count = whole("num_gpus")
     input_tokens = figure("input_len_est")
     step_s = above_zero("step_time_ms") * S_PER_MS
     output_tokens = above_zero("avg_output_len")
     total_params_count = above_zero("params_total_exact")
     try:
         deployment = _deployment(
-            model=_as_kept(_named(word("model")) or _from_columns(cells, figure, precision), figure),
-            hardware=HARDWARE.get(gpu, gpu),
-            accelerators=int(above_zero("num_gpus")),
-            attention_accelerators=int(above_zero("attn_tp")) if figure("attention_dp", 0) else None,
+            model=_as_kept(_named(word("model")) or _from_columns(word("model"), figure, whole, precision), figure),
+            hardware=HARDWARE.get(gpu.lower(), gpu.lower()),
+            accelerators=accelerators_count,
+            attention_accelerators=whole("attn_tp", 1) if figure("attention_dp", 0) else None,
             precision=precision,
             engine=word("engine") or engine,
         )
@@ -146,7 +170,7 @@ def _row(cells: Mapping[str, str | None], number: int, path: Path, engine: str) 
             context_tokens=input_tokens + figure("mean_decode_pos", output_tokens / 2),
             images_count=fresh_ratio if has_images else 0.0,
         ),
-        concurrency_count=max(above_zero("avg_batch"), 1.0),
+        concurrency_count=max(concurrency_count, 1.0),
         accelerator_w=above_zero("power_w"),
         step_s=step_s,
         itl_s=above_zero("itl_median_ms") * S_PER_MS,
@@ -184,7 +208,7 @@ def _named(model: str) -> ModelSpec | None:
     return None if name is None else catalog.model(name)
 
 
-def _as_kept(model: ModelSpec, figure: Callable[[str, float], float]) -> ModelSpec:
+def _as_kept(model: ModelSpec, figure: Callable[..., float]) -> ModelSpec:
     """The model with the weights quantised that the row's bytes per weight say; which they are, its maker decided."""
     expert_bytes = figure("bytes_per_weight_expert", 0.0)
     if model.experts is None or not 0 < expert_bytes < _SIXTEEN_BITS_BYTES:
@@ -194,42 +218,40 @@ def _as_kept(model: ModelSpec, figure: Callable[[str, float], float]) -> ModelSp
 
 
 def _from_columns(
-    cells: Mapping[str, str | None], figure: Callable[[str, float], float], precision: Precision
+    name: str, figure: Callable[..., float], whole: Callable[..., int], precision: Precision
 ) -> ModelSpec:
-    """A model that the catalog does not know, as the row describes it."""
-    layers_count = int(figure("layers", 1))
-    heads_count = int(figure("q_heads", 1))
+    """A model that the catalog does not know, as the row describes it. What it leaves out is an error, never a guess."""
+    layers_count, heads_count, head_dim = whole("layers"), whole("q_heads"), whole("head_dim", 0)
     is_latent = bool(figure("mla", 0))
-    kv_heads_count = heads_count if is_latent else int(figure("kv_heads", heads_count))
-    head_dim = int(figure("head_dim", 1)) or 1
-    cache_bytes = figure("kv_bytes_per_token_full", 0.0)
-    # Keys and values of two bytes each, in every layer with attention; or one latent vector.
-    layer_bytes = _SIXTEEN_BITS_BYTES * (LATENT.cache_dim if is_latent else 2 * kv_heads_count * head_dim)
-    attention_count = min(max(round(cache_bytes / layer_bytes), 1), layers_count) if cache_bytes else layers_count
-    experts_count, windowed_count = int(figure("experts", 0)), int(figure("sliding_layers", 0))
+    kv_heads_count = heads_count if is_latent else whole("kv_heads")
+    state_bytes = figure("state_bytes_per_seq", 0.0)
+    attention_count = layers_count
+    if state_bytes > 0:
+        # A hybrid: keys and values of two bytes each, in the layers with attention alone.
+        layer_bytes = _SIXTEEN_BITS_BYTES * (LATENT.cache_dim if is_latent else 2 * kv_heads_count * head_dim)
+        attention_count = min(max(round(figure("kv_bytes_per_token_full") / layer_bytes), 1), layers_count)
+    experts_count, windowed_count = whole("experts", 0), whole("sliding_layers", 0)
     vision_params_count = figure("params_vision", 0.0)
     return ModelSpec(
-        name=(cells.get("model") or "").strip().lower(),
-        total_params_count=figure("params_total_exact", 0),
-        active_params_count=figure("params_active_exact", 0),
+        name=name.lower() or "unnamed",
+        total_params_count=figure("params_total_exact"),
+        active_params_count=figure("params_active_exact"),
         layers_count=layers_count,
         attention_layers_count=attention_count,
         q_heads_count=heads_count,
         kv_heads_count=kv_heads_count,
-        head_dim=head_dim,
+        head_dim=head_dim if head_dim or not is_latent else LATENT.decode_dim,
         experts=Experts(
-            params_count=figure("params_experts", 0),
+            params_count=figure("params_experts"),
             experts_count=experts_count,
-            chosen_count=int(figure("top_k", 1)),
-            layers_count=int(figure("moe_layers", layers_count)),
+            chosen_count=whole("top_k"),
+            layers_count=whole("moe_layers"),
         )
         if experts_count
         else None,
-        window=Window(layers_count=min(windowed_count, attention_count), tokens_count=int(figure("sliding_window", 1)))
-        if windowed_count
-        else None,
+        window=Window(layers_count=windowed_count, tokens_count=whole("sliding_window")) if windowed_count else None,
         latent=LATENT if is_latent else None,
-        state_bytes_per_sequence=figure("state_bytes_per_seq", 0.0),
+        state_bytes_per_sequence=state_bytes,
         vision=Vision(params_count=vision_params_count, patches_count=PATCHES_PER_IMAGE)
         if vision_params_count
         else None,

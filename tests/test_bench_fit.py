@@ -217,6 +217,24 @@ def test_a_row_with_latent_attention_has_one_vector_for_all_heads(tmp_path: Path
     assert row.deployment.model.attention_layers_count == 40
 
 
+@pytest.mark.parametrize(
+    ("gpu", "hardware"),
+    [("h200", "hgx-h200"), ("A100-40GB", "hgx-a100-40gb"), ("MI300X", "mi300x"), ("hgx-b300", "hgx-b300")],
+)
+def test_an_accelerator_may_be_named_in_more_than_one_way(tmp_path: Path, gpu: str, hardware: str) -> None:
+    (row,) = measured.read(written(tmp_path, gpu=gpu, precision="FP8"))
+
+    assert row.deployment.hardware.name == hardware
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"row_id\n\xff\xfe\n")
+
+    with pytest.raises(measured.RowError, match="UTF-8"):
+        measured.read(path)
+
+
 def test_a_row_may_name_its_engine(tmp_path: Path) -> None:
     (row,) = measured.read(written(tmp_path, engine="vllm-0.5"))
 
@@ -231,9 +249,15 @@ def test_a_row_may_name_its_engine(tmp_path: Path) -> None:
         ({"avg_batch": "-3"}, "avg_batch must be finite and not negative"),
         ({"itl_median_ms": "0"}, "itl_median_ms must be above 0"),
         ({"precision": "fp3"}, "'fp3' is not one of"),
-        ({"gpu": "H1000"}, "'H1000' is not in the catalog of hardware"),
+        ({"gpu": "H1000"}, "'h1000' is not in the catalog of hardware"),
         ({"engine": "vllm-9"}, "'vllm-9' is not in the catalog of engines"),
         ({"params_experts": "9e11"}, "too many"),
+        ({"num_gpus": "2.5"}, "num_gpus must be a whole number"),
+        ({"avg_batch": "0.2"}, "avg_batch must be at least 1"),
+        ({"uncached_frac_est": "1.2"}, "uncached_frac_est must be at most 1"),
+        ({"layers": ""}, "layers must be a number"),
+        ({"top_k": ""}, "top_k must be a number"),
+        ({"sliding_window": ""}, "sliding_window must be a number"),
     ],
 )
 def test_a_row_that_cannot_be_predicted_is_an_error_that_names_it(

@@ -25,6 +25,7 @@ CLUSTER_SHARDS: Final = 64
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
 _LOAD_SCRIPT: Final = files("headwater.ledger").joinpath("load.lua").read_text("utf-8")
 _CHUNK: Final = 500
+MOST_OTHERS_COUNT: Final = 1_000_000
 
 
 class Behind(Exception):
@@ -197,7 +198,9 @@ class Store:
         arguments = [worker, in_flight_count, round(life_s * 1000)]
         with refusals():
             try:
-                return int(self._load_script(keys=[schema.in_flight_key(deployment)], args=arguments))
+                others_count = int(self._load_script(keys=[schema.in_flight_key(deployment)], args=arguments))
+                # Whoever else writes into the store: nobody has less than none in flight, or millions.
+                return min(max(others_count, 0), MOST_OTHERS_COUNT)
             except ResponseError as error:
                 raise LedgerError(f"the ledger's store keeps no load of {deployment}: {error}") from error
 
