@@ -387,7 +387,7 @@ def document(result: Result, data: Sequence[Row]) -> str:
             if constant.owner == owner or (constant.owner == "*" and owner in SERVERS):
                 parts += _entry(
                     owner, constant.name, constant.unit, value, min(low, value), max(high, value),
-                    f"Fitted to {SOURCE}; prior {constant.middle:g}{" ms" * (constant.unit == "ms")} ({constant.prior})", "estimated",
+                    f"Fitted to {SOURCE}; prior {constant.middle:g}{' ms' * (constant.unit == 'ms')} ({constant.prior})", "estimated",
                 )  # fmt: skip
         if owner == ENGINE:
             parts += _judged(result)
