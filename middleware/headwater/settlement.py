@@ -20,6 +20,7 @@ from headwater.records import (
     ChatRequest,
     CountSource,
     Footprint,
+    Mix,
     Observation,
     Outcome,
     Unknown,
@@ -161,8 +162,11 @@ class Settlement:
         meter, served = self._meter, self._admitted()
         if self.request.images_count:
             usage = replace(usage, images_count=self.request.images_count)
-        seen = self._seen if self._seen is not None else self._observation(served, meter.clock_s(), None)
-        observation = self._with_neighbours(replace(seen, busy_s=busy_s), served, usage)
+        mix, itl_s = served.mixture.mix(), self._itl_s(usage)
+        if self._seen is None:
+            observation = self._observation(served, meter.clock_s(), busy_s, mix, itl_s)
+        else:
+            observation = replace(self._seen, busy_s=busy_s, mix=mix, itl_s=itl_s)
         self.is_settled = True
         self.count_out()
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
@@ -252,12 +256,21 @@ class Settlement:
         )
         self._meter.open(charge, served)
 
-    def _observation(self, served: Served, now_s: float, busy_s: float | None) -> Observation:
+    def _observation(
+        self,
+        served: Served,
+        now_s: float,
+        busy_s: float | None,
+        mix: Mix | None = None,
+        itl_s: float | None = None,
+    ) -> Observation:
         return Observation(
             elapsed_s=max(0.0, now_s - self._admitted_s - self.waited_s),
             busy_s=busy_s,
             ttft_s=None if self._first_s is None else self._first_s - self._admitted_s,
             concurrency_count=self._concurrency(served, now_s),
+            itl_s=itl_s,
+            mix=mix,
         )
 
     def _concurrency(self, served: Served, now_s: float) -> float:
@@ -269,15 +282,11 @@ class Settlement:
         if self._seen is None:
             self._seen = self._observation(self._admitted(), self._meter.clock_s(), None)
 
-    def _with_neighbours(self, observation: Observation, served: Served, usage: Usage) -> Observation:
-        """Add what the deployment's requests are like, and the pace of this one's tokens where that tells something."""
-        itl_s = None
-        if self._arrivals_s is not None and usage.output_tokens is not None:
-            itl_s = inter_token_s(self._arrivals_s, usage.output_tokens - (usage.reasoning_tokens or 0))
-        mix = served.mixture.mix()
-        if mix is None and itl_s is None:
-            return observation
-        return replace(observation, mix=mix, itl_s=itl_s)
+    def _itl_s(self, usage: Usage) -> float | None:
+        """The pace of the tokens, where it tells something and was seen."""
+        if self._arrivals_s is None or usage.output_tokens is None:
+            return None
+        return inter_token_s(self._arrivals_s, usage.output_tokens - (usage.reasoning_tokens or 0))
 
 
 def inter_token_s(arrivals_s: Sequence[float], tokens_count: int) -> float | None:

@@ -103,7 +103,9 @@ class Profile:
     def _own(
         self, own: Own | None, observation: Observation, *, cached_is_known: bool, steps: bool
     ) -> Footprint | Unknown:
-        elapsed_s = self._served_s(own, observation, cached_is_known=cached_is_known)
+        is_alone = observation.mix is None
+        peak_s = self.replica.peak_s(own) if own is not None and (cached_is_known or is_alone) else 0
+        elapsed_s = self._served_s(own, observation, least_s=peak_s if cached_is_known else 0)
         seen_count = positive(observation.concurrency_count)
         configured_count = self.deployment.concurrency_count
         method: Method = "observed" if elapsed_s else "loaded" if seen_count else "assumed"
@@ -119,29 +121,25 @@ class Profile:
             return self._unknown_work(
                 elapsed_s, concurrency_count, why, is_sure=is_sure, observation=observation, steps=steps
             )
-        if elapsed_s is not None and observation.mix is None:
+        if elapsed_s is not None and is_alone and peak_s > 0:
             # Among requests that are all like it, no more can have been served at once than the peak allows.
-            most_count = (
-                max(elapsed_s / self.replica.peak_s(own), 1) if self.replica.peak_s(own) > 0 else concurrency_count
-            )
+            most_count = max(elapsed_s / peak_s, 1)
             if concurrency_count > most_count:
                 why = f"{why}, {concurrency_count:g}, but no more like this one can have been served in the time"
                 concurrency_count = most_count
         return self._worked(own, observation, method, concurrency_count, why, elapsed_s, is_sure=is_sure, steps=steps)
 
-    def _served_s(self, own: Own | None, observation: Observation, *, cached_is_known: bool) -> float | None:
+    def _served_s(self, own: Own | None, observation: Observation, *, least_s: float) -> float | None:
         """The time in which a request was seen to be served, without the queue before it.
 
-        None where it was not seen, or where the hardware cannot have been so fast: a reply from a cache, say. A prompt may
-        have been found in a cache of which nothing was said: only where that is known does its arithmetic tell.
+        None where it was not seen, or where the hardware cannot have been so fast: a reply from a cache, say. `least_s`: what
+        the arithmetic takes at the peak; 0 where some of the prompt may have been cached of which nothing was said.
         """
         busy_s = positive(observation.busy_s)
         seen_s = busy_s or positive(observation.elapsed_s)
         if seen_s is None or own is None:
             return seen_s
-        if seen_s < own.output_tokens * self.replica.fastest_s_per_token:
-            return None
-        if cached_is_known and seen_s < self.replica.peak_s(own):
+        if seen_s < max(own.output_tokens * self.replica.fastest_s_per_token, least_s):
             return None
         ttft_s = self._ttft_s(observation)
         if ttft_s is None:
