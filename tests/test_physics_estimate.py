@@ -320,6 +320,8 @@ def test_more_tokens_never_cost_less(
     less = footprint(profile, tokens(input_tokens, output_tokens), observation)
     more = footprint(profile, tokens(input_tokens + more_in, output_tokens + more_out), observation)
 
+    # With more tokens the same time may not be believed any more: then it is another method that speaks.
+    assume(more.method == less.method)
     assert more.it_j >= less.it_j * (1 - REL)
 
 
@@ -330,6 +332,7 @@ def test_cached_tokens_never_cost_more_than_fresh_ones(
     fresh = footprint(profile, tokens(input_tokens, output_tokens, 0), observation)
     cached = footprint(profile, tokens(input_tokens, output_tokens, cached_tokens), observation)
 
+    assume(cached.method == fresh.method)
     assert cached.it_j <= fresh.it_j * (1 + REL)
 
 
