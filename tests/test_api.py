@@ -192,7 +192,6 @@ def test_what_is_no_number_of_machines_is_refused(name: str, count: object) -> N
         ({"input_tokens": 5, "images": 6}, r"images \(6\) exceed input_tokens \(5\)"),
         ({"itl_s": 0.02}, r"itl_s \(0\.02\) .* hosting is 'own'"),
         ({"observed_s": 2.5, "hosting": "hosted"}, r"observed_s \(2\.5\) .* hosting is 'hosted'"),
-        ({"accelerators": 9}, r"accelerators \(9\) exceed those of hgx-h100 \(8\)"),
         (
             {"accelerators": 4, "attention_accelerators": 3},
             r"attention_accelerators \(3\) do not divide the accelerators \(4\)",
@@ -202,6 +201,24 @@ def test_what_is_no_number_of_machines_is_refused(name: str, count: object) -> N
 def test_what_contradicts_each_other_is_refused_with_both_values(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         found(**given)
+
+
+@pytest.mark.parametrize(("name", "count"), [("hgx-h100", 9), ("hgx-h100", 15), ("cpu-generic", 2)])
+def test_accelerators_that_a_server_does_not_have_are_refused_by_the_catalog(name: str, count: int) -> None:
+    with pytest.raises(CatalogError, match=rf"accelerators_count \({count}\) exceeds the \d of {name}"):
+        found(hardware=name, accelerators=count)
+
+
+def test_one_copy_of_a_model_may_take_several_whole_servers() -> None:
+    assert step(found(accelerators=16), "accelerators_count") == 16
+
+
+@pytest.mark.parametrize("name", ["accelerators", "replicas", "attention_accelerators"])
+def test_more_machines_than_anybody_has_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at most 1000000, not 1000001"):
+        found(**{name: 1_000_001})
+    with pytest.raises(ValueError, match=f"{name} must be at most 1000000, not more than"):
+        found(**{name: 10**400})
 
 
 @pytest.mark.parametrize("seen", [True, "3", float("nan"), float("inf"), -float("inf"), 1j])
@@ -316,6 +333,17 @@ def case(**given: Any) -> Case:
 
 def test_there_is_nothing_to_say_where_all_is_known() -> None:
     assert case(hardware=server(80)).warnings() == ()
+    assert case(hardware=server(80), observed_s=8).warnings() == ()
+    assert case(hardware=server(80), hosting="hosted", itl_s=0.02).warnings() == ()
+    assert case(hardware="cpu-generic", model="gemma-3-270m").warnings() == ()
+
+
+def test_the_pace_of_a_model_that_is_a_guess_is_said_to_be_unused() -> None:
+    guess = replace(catalog.model("llama-3.1-8b"), uncertainty_ratio=8.0)
+
+    told = case(model=guess, hosting="hosted", itl_s=0.02).warnings()
+
+    assert any("the pace seen (20 ms per token) has no part in the answer" in words for words in told)
 
 
 @pytest.mark.parametrize(
@@ -324,9 +352,23 @@ def test_there_is_nothing_to_say_where_all_is_known() -> None:
         ({"hardware": server(None)}, "the memory of its accelerators is not known, so all 8 are taken"),
         (
             {"hardware": server(10)},
-            r"its weights in bf16 \(141 GB\) do not leave a fifth of the memory of 8 of hgx-h100 \(80 GB\)",
+            r"its weights in bf16 \(141 GB\) do not fit into the memory of 8 of hgx-h100 \(80 GB\)",
         ),
-        ({"hardware": server(80), "accelerators": 1}, r"do not leave a fifth of the memory of 1 of hgx-h100 \(80 GB\)"),
+        ({"hardware": server(80), "accelerators": 1}, r"do not fit into the memory of 1 of hgx-h100 \(80 GB\)"),
+        (
+            {"hardware": server(80), "accelerators": 2},
+            r"\(141 GB\) do not leave a fifth of the memory of 2 of hgx-h100 \(160 GB\) to the cache",
+        ),
+        ({"hardware": server(80), "engine": "llama.cpp-cpu"}, "llama.cpp-cpu does not run on servers like hgx-h100"),
+        ({"hardware": "cpu-generic", "engine": "vllm-0.11"}, "vllm-0.11 does not run on servers like cpu-generic"),
+        (
+            {"hardware": server(80), "observed_s": 0.01},
+            r"the time seen \(0\.01 s\) has no part in the answer: .*weights cannot be read",
+        ),
+        (
+            {"hardware": server(80), "hosting": "hosted", "itl_s": 1e-6},
+            r"the pace seen \(0\.001 ms per token\) has no part in the answer: .*so fast",
+        ),
         (
             {"hardware": server(80), "model": replace(catalog.model("llama-3.1-8b"), uncertainty_ratio=8.0)},
             "its architecture is a guess, which widens the interval by x8",

@@ -14,6 +14,7 @@ BASE = {"units", "errors", "records", "__about__"}
 ALLOWED: dict[str, set[str]] = {
     "__about__": set(),
     "units": set(),
+    "printable": set(),
     "errors": set(),
     "records": set(),
     "ulid": set(),
@@ -43,8 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "middleware": BASE
     | {"config", "dialects", "disclosure", "exchange", "identity", "meter", "telemetry", "wellknown"},
     "gateway": BASE | {"dialects", "exchange", "middleware"},
-    "reports": BASE | {"ledger"},
-    "replay": BASE | {"amounts", "catalog", "physics"},
+    "reports": BASE | {"ledger", "printable"},
+    "replay": BASE | {"amounts", "catalog", "physics", "printable"},
     "demo": {"*"},
     "cli": {"*"},
     "__main__": {"cli"},

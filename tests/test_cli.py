@@ -135,6 +135,15 @@ def test_an_estimate_takes_everything_that_is_known_of_the_server() -> None:
     assert "no image encoder" in done.stderr
 
 
+def test_a_time_that_is_not_believed_is_said_in_the_json_and_on_stderr() -> None:
+    done = run("estimate", "llama-3.1-70b", *ASKED, "--seconds", "0.01", "--json")
+
+    made = json.loads(done.stdout)["estimates"][0]
+    assert made["method"] == "assumed"
+    assert any("the time seen (0.01 s) has no part in the answer" in words for words in made["warnings"])
+    assert "headwater: llama-3.1-70b: the time seen (0.01 s) has no part in the answer" in done.stderr
+
+
 def test_an_estimate_with_steps_prints_the_derivation_of_each_model() -> None:
     done = run("estimate", "llama-3.1-8b", "llama-3.1-70b", *ASKED, "--seconds", "4", "--steps")
 
@@ -154,7 +163,7 @@ def test_an_estimate_by_a_fixed_figure_names_no_server() -> None:
     assert "served by" not in flat.stdout
 
 
-@pytest.mark.parametrize("kind", ["models", "hardware", "engines", "sites", "factor_sets"])
+@pytest.mark.parametrize("kind", ["models", "hardware", "engines", "sites", "grids", "factor_sets"])
 def test_the_names_of_the_catalog_are_listed(kind: Any) -> None:
     done = run("estimate", "--list", kind)
 
@@ -192,8 +201,13 @@ def test_a_pipe_gets_no_colours() -> None:
         ("llama-3.1-70b --input 5 --output 1 --seconds -3", "--seconds must be above 0, not -3"),
         ("llama-3.1-70b --input 5 --output 1 --seconds 3 --hosted", "--seconds (3.0) is worth nothing"),
         ("llama-3.1-70b --input 5 --output 1 --itl-ms 20", "--itl-ms (20) tells how busy somebody else's server is"),
-        ("llama-3.1-70b --input 5 --output 1 --hosted --itl-ms 0", "--itl-ms, in seconds, must be above 0"),
-        ("llama-3.1-70b --input 5 --output 1 --accelerators 9", "--accelerators (9) exceed those of hgx-h100 (8)"),
+        (
+            "llama-3.1-70b --input 5 --output 1 --hosted --itl-ms 0",
+            "--itl-ms must be milliseconds, from 0.001 to 1e+12, not 0",
+        ),
+        ("llama-3.1-70b --input 5 --output 1 --hosted --itl-ms nan", "--itl-ms must be milliseconds"),
+        ("llama-3.1-70b --input 5 --output 1 --accelerators 9", "--accelerators (9) exceeds the 8 of hgx-h100"),
+        (f"llama-3.1-70b --input 5 --output 1 --replicas {'9' * 400}", "--replicas must be at most 1000000, not more"),
         ("llama-3.1-70b --input 5 --output 1 --replicas 0", "--replicas must be a whole number of at least 1, not 0"),
         ("--list planets", "'planets' is not one of"),
     ],

@@ -30,6 +30,17 @@ def test_the_head_says_what_was_given() -> None:
     assert "others use it too, unseen" in head(hosting="hosted")
 
 
+def test_the_head_does_not_claim_what_was_not_believed() -> None:
+    timed = head(observed_s=0.01)
+    paced = head(itl_s=1e-6, hosting="hosted")
+    presumed = head(itl_s=1e-6, hosting="hosted", concurrency=12)
+
+    assert "0.01 s seen, which is not believed" in timed
+    assert "in flight   not given: the engine's usual number" in timed
+    assert "the engine's usual number; the pace of the tokens, 0.001 ms each, is not believed" in paced
+    assert "in flight   12, as given; the pace of the tokens, 0.001 ms each, is not believed" in presumed
+
+
 def test_what_is_not_known_has_no_figures_but_a_reason() -> None:
     answers = [(case(), Unknown(reason="time-unknown"))]
 

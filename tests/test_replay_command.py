@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from headwater.cli import app
 from headwater.cli import replay as command
 from headwater.cli.estimate import Hydropower
-from headwater.replay import chart, render
+from headwater.replay import chart, scales
 from headwater.replay.chart import value_ticks
 
 TEXT = """timestamp,input_tokens,output_tokens,cached_tokens,user,model
@@ -191,6 +191,88 @@ def test_rows_left_out_are_counted_in_words(tmp_path: Path) -> None:
     assert "Rows left out because the catalog does not have their model: 1." in done.stdout
 
 
+def test_control_characters_of_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    path = tmp_path / "tra\x1b[31mce\n$x$.jsonl"
+    lines = [
+        {"time": 0, "input_tokens": 8, "output_tokens": 3, "user": user}
+        for user in ("\x1b[2Jeve", "to\ntal", "nul\x00", "tab\t", "rtl\u202e", "\ud800", "\ufffe")
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    plots = [tmp_path / f"plot.{suffix}" for suffix in ("svg", "html", "png")]
+
+    done, *_ = [run(str(path), *MODEL, "--by", "user", "--plot", str(plot)) for plot in plots]
+    as_json = run(str(path), *MODEL, "--by", "user", "--json")
+    unknown = run(str(path), "--model", "llama-3.1-70b", "--as", "\x1b[2J")
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(r"Replay of tra\x1b[31mce\n$x$.jsonl: 7 requests")
+    for shown in (r"\x1b[2Jeve", r"to\ntal", r"nul\x00", r"tab\t", r"rtl\u202e", "\ufffd", r"\ufffe"):
+        assert any(line.startswith(shown) for line in done.stdout.splitlines()), shown
+    assert all(letter.isprintable() or letter == "\n" for letter in done.stdout + unknown.stderr)
+    assert "to\ntal" in {row["user"] for row in json.loads(as_json.stdout)["rows"]}
+    Xml.fromstring(plots[0].read_text(encoding="utf-8"))  # noqa: S314 - ours
+    assert all(letter.isprintable() or letter == "\n" for letter in plots[1].read_text(encoding="utf-8"))
+    assert plots[2].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("latency", "Durations are taken from 'latency' in seconds."),
+        ("latency_ms", "Durations are taken from 'latency_ms' in milliseconds."),
+    ],
+)
+def test_the_unit_of_durations_is_said_and_doubted_when_they_last_hours(column: str, words: str) -> None:
+    given = f"time,input_tokens,output_tokens,{column}\n0,800,300,4000\n"
+
+    table = run("-", *MODEL, given=given)
+    notes = json.loads(run("-", *MODEL, "--json", given=given).stdout)["notes"]
+
+    assert words in table.stdout
+    assert words in notes
+    assert any("which is implausible" in note for note in notes) == (column == "latency")
+    assert "durations are seconds, or milliseconds where" in " ".join(run("--help").stdout.replace("│", " ").split())
+
+
+def test_doubts_about_model_and_hardware_are_noted(trace: str) -> None:
+    small = run(trace, "--accelerators", "1", "--precision", "bf16", "--json")
+    tight = run(trace, "--accelerators", "2", "--precision", "bf16", "--json")
+    guess = run("-", "--model", "gpt-4o", "--json", given="time,input_tokens,output_tokens\n0,8,3\n")
+
+    notes = json.loads(small.stdout)["notes"]
+    assert "The weights of llama-3.1-70b in bf16 (141 GB) do not fit into the memory of 1 of hgx-h100 (80 GB)." in notes
+    assert any(
+        "do not leave a fifth for a cache in the memory of 2" in note for note in json.loads(tight.stdout)["notes"]
+    )
+    assert any("The architecture of gpt-4o is a guess" in note for note in json.loads(guess.stdout)["notes"])
+
+
+def test_several_servers_are_called_so(trace: str) -> None:
+    done = run(trace, "--accelerators", "16")
+
+    assert "llama-3.1-70b (bf16) on 16 accelerators of 2 servers hgx-h100, vllm-0.11" in done.stdout
+
+
+def test_an_idle_year_does_not_hide_the_digits_of_a_small_line(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("time,input_tokens,output_tokens\n0,80,30\n31536000,80,30\n")
+
+    rows = run(str(path), *MODEL).stdout.splitlines()
+
+    assert "energy Wh" in next(row for row in rows if row.startswith("model  "))
+    assert " 0.0" not in next(row for row in rows if row.startswith("llama-3.1-70b  "))
+
+
+def test_a_trace_that_would_take_decades_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("time,input_tokens,output_tokens\n0,1,999999999999\n")
+
+    done = run(str(path), *MODEL)
+
+    assert done.exit_code == 2
+    assert "would take" in done.stderr
+
+
 def test_too_little_hardware_is_said(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("time,input_tokens,output_tokens\n" + "0,800,300\n" * 5)
@@ -257,7 +339,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, trace: str) -> Non
     ],
 )
 def test_lengths_of_time_in_words(seconds: float, words: str) -> None:
-    assert render.length(seconds) == words
+    assert scales.length(seconds) == words
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,11 @@ def test_gzip_a_byte_order_mark_blank_lines_and_standard_input_are_read(
         ("inf,8,3", "line 3, column 'timestamp': 'inf' is no finite number"),
         ("-1,8,3", "line 3, column 'timestamp': '-1' is negative"),
         ("2026-13-01,8,3", "line 3, column 'timestamp': '2026-13-01' is no number"),
-        ("0,8", "line 3: '0,8' has only 2 cells"),
+        ("0,8", "line 3: '0,8' has only 2 cells, where the head has 3"),
+        ("0,8,3,5", "line 3: '0,8,3,5' has 4 cells, where the head has 3"),
+        ("1e308,8,3", "line 3, column 'timestamp': '1e308' is not before the year 9900"),
+        (f"0,{'9' * 5_000},3", f"line 3, column 'input_tokens': '{'9' * 37}...{'9' * 38}' is no finite number"),
+        ("0,\x1b[2J\x00,3", r"line 3, column 'input_tokens': '\x1b[2J\x00' is no number"),
     ],
 )
 def test_a_bad_row_is_named_or_counted(tmp_path: Path, cells: str, words: str) -> None:
@@ -146,6 +150,13 @@ def test_a_bad_row_is_named_or_counted(tmp_path: Path, cells: str, words: str) -
         ('{"time": 0, "input_tokens": 8}', "is unlike the rows before"),
         ("[0, 8, 3]", "is no JSON object"),
         ('{"time": 0', "is no JSON"),
+        ('{"time": 0, "input_tokens": 8, "output_tokens": ' + "9" * 5_000 + "}", "has a number of more digits than"),
+        ('{"time": 0, "input_tokens": 8, "output_tokens": ' + "9" * 4_000 + "}", "is more than any model can take"),
+        ("[" * 100_000, "is nested too deeply"),
+        (
+            '{"time": 0, "input_tokens": 8, "output_tokens": ' + "[" * 900 + "]" * 900 + "}",
+            "[[[[[[[...]]]]]]] is no number",
+        ),
     ],
 )
 def test_a_bad_line_of_json_is_named_or_counted(tmp_path: Path, line: str, words: str) -> None:
@@ -157,6 +168,113 @@ def test_a_bad_line_of_json_is_named_or_counted(tmp_path: Path, line: str, words
 
     assert words in str(raised.value)
     assert (len(read(path, skip_bad=True)), read(path, skip_bad=True).bad_count) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        ("0001-01-01T00:00:00+14:00", "is before 1970"),
+        ("1969-12-31T23:59:59", "is before 1970"),
+        ("9999-12-31T23:59:59", "is not before the year 9900"),
+        ("9999-12-31T23:59:59-14:00", "is not before the year 9900"),
+    ],
+)
+def test_a_moment_that_no_calendar_goes_on_from_is_a_bad_cell(tmp_path: Path, moment: str, words: str) -> None:
+    path = written(tmp_path, f"{HEAD}\n{moment},8,3\n2026-11-02,8,3\n")
+
+    with pytest.raises(TraceError, match=rf"line 2, column 'timestamp': .* {words}"):
+        read(path)
+
+    assert len(read(path, skip_bad=True)) == 1
+
+
+def test_a_time_that_cannot_be_does_not_choose_the_unit_of_all_others(tmp_path: Path) -> None:
+    trace = read(written(tmp_path, f"{HEAD}\n1e308,8,3\n0,8,3\n2,8,3\n"), skip_bad=True)
+
+    assert list(trace.times_s) == [0, 2]
+
+
+@pytest.mark.parametrize("latency", ["1e300", "1000000001"])
+def test_a_duration_of_decades_is_a_bad_cell(tmp_path: Path, latency: str) -> None:
+    with pytest.raises(TraceError, match=rf"column 'latency': '{latency}' is longer than 1e\+09 s"):
+        read(written(tmp_path, f"{HEAD},latency\n0,8,3,{latency}\n"))
+
+
+def test_a_trace_of_decades_is_refused_with_its_times(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match=r"goes from 1 s to 2000000000 s, which is more than 1e\+09 s"):
+        read(written(tmp_path, f"{HEAD}\n1,8,3\n2e9,8,3\n"))
+
+
+def test_a_missing_duration_names_both_remedies(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{HEAD},latency\n0,8,3,1\n1,8,3,\n")
+
+    with pytest.raises(TraceError, match=r"without the column all durations are simulated\).*--skip-bad"):
+        read(path)
+
+    assert len(read(path, skip_bad=True)) == 1
+
+
+@pytest.mark.parametrize("head", ["", f"{HEAD}\n0,8,3\n"])
+@pytest.mark.parametrize("piece", ["x", '"\n",'])
+def test_a_row_without_end_is_refused_and_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str, piece: str
+) -> None:
+    """An archive of some kilobytes which unfolds to a row of a hundred megabytes."""
+    path = tmp_path / "bomb.csv.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write(head)
+        for _ in range(100):
+            file.write(piece * (1_000_000 // len(piece)))
+    taken = 0
+    whole = gzip.GzipFile.read1
+
+    def counted(self: gzip.GzipFile, size: int = -1) -> bytes:
+        nonlocal taken
+        found = whole(self, size)
+        taken += len(found)
+        return found
+
+    monkeypatch.setattr(gzip.GzipFile, "read1", counted)
+
+    with pytest.raises(
+        TraceError, match=r"bomb\.csv\.gz.*(the row has more than 1,048,576 characters|no column gives)"
+    ):
+        read(str(path))
+
+    assert 0 < taken < 3_000_000
+
+
+@pytest.mark.parametrize("field", ["user", "model"])
+def test_a_text_instead_of_a_name_is_a_bad_cell(tmp_path: Path, field: str) -> None:
+    good = written(tmp_path, f"{HEAD},{field}\n0,8,3,{'a' * 200}\n")
+    long = written(tmp_path, f"{HEAD},{field}\n0,8,3,{'a' * 201}\n", "long.csv")
+    line = {"time": 0, "input_tokens": 8, "output_tokens": 3, field: {"id": 1}}
+    nested = written(tmp_path, json.dumps(line) + "\n", "nested.jsonl")
+
+    assert len(read(good)) == 1
+    with pytest.raises(TraceError, match=f"column '{field}': .* is longer than 200 characters"):
+        read(long)
+    with pytest.raises(TraceError, match=f"column '{field}': .* is no name"):
+        read(nested)
+
+
+def test_a_user_called_zero_is_somebody_and_lone_surrogates_are_replaced(tmp_path: Path) -> None:
+    lines = [{"time": 0, "input_tokens": 8, "output_tokens": 3, "user": user} for user in (0, "a\ud800b", None)]
+
+    trace = read(written(tmp_path, "\n".join(map(json.dumps, lines)), "trace.jsonl"))
+
+    assert sorted(trace.user_names) == ["0", "anonymous", "a\ufffdb"]
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bytearray(gzip.compress(f"{HEAD}\n".encode() * 1_000))
+    whole[12:40] = bytes(28)
+    (tmp_path / "bad.csv.gz").write_bytes(whole)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(bytes(whole))))
+
+    for source in (str(tmp_path / "bad.csv.gz"), "-"):
+        with pytest.raises(TraceError, match="cannot read the trace"):
+            read(source)
 
 
 def test_a_bad_time_among_dates_is_named(tmp_path: Path) -> None:

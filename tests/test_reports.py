@@ -157,6 +157,13 @@ def test_a_label_that_a_sheet_would_run_is_defused() -> None:
     assert row["label"] == "'=HYPERLINK(1)"
 
 
+def test_control_characters_of_a_label_are_shown_and_not_obeyed() -> None:
+    text = as_table(_made(replace(ADA, label="\x1b[2Jada\ntotal")))
+
+    assert r"\x1b[2Jada\ntotal  " in text
+    assert "\x1b" not in text
+
+
 def test_accounts_that_do_not_add_up_to_the_totals_are_an_error_that_names_both() -> None:
     reader: Any = _Reader([ADA], replace(add((ADA,), MONTH), output_tokens=51))
 

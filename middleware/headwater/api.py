@@ -67,8 +67,9 @@ def estimate(
         hosting: whose server it is. `own`: what you see is all that it does; `hosted`: others use it too, unseen.
 
         hardware: the server, a catalog name or a record.
-        accelerators: how many of it work on one copy of the model. None: the smallest power of two whose memory holds the
-            weights with a fifth to spare; all of them where none does, or where their memory is not known.
+        accelerators: how many of it work on one copy of the model; whole GPU servers where they are more than one has. None:
+            the smallest power of two whose memory holds the weights with a fifth to spare; all of a server's where none
+            does, or where their memory is not known.
         replicas: such copies that share the requests.
         attention_accelerators: accelerators that share one copy of the attention; fewer than `accelerators` is attention
             data parallelism.
@@ -80,7 +81,8 @@ def estimate(
         factors: the factor set; `hydro` overrides its convention on the water of hydropower.
 
     Raises:
-        CatalogError: a name is not in the catalog, or a record given instead of a name cannot be right.
+        CatalogError: a name is not in the catalog, a record given instead of a name cannot be right, or the server does
+            not have so many accelerators.
         ValueError: a count or a time cannot be right, or two values contradict each other; the message has both.
     """
     return Case(

@@ -22,16 +22,16 @@ from headwater.records import (
     Observation,
     Precision,
     Site,
+    Step,
     Unknown,
     Usage,
 )
-from headwater.units import BYTES_PER_GB, MOST_TOKENS
+from headwater.units import BYTES_PER_GB, LONGEST_S, MOST_TOKENS, S_PER_MS
 
 SHORTEST_S: Final = 1e-6
-LONGEST_S: Final = 1e9
-"""No reply was faster than a microsecond, and none takes thirty years."""
-MOST_CONCURRENT_COUNT: Final = 1_000_000
-"""No deployment has more requests in flight."""
+"""No reply was faster than a microsecond."""
+MOST_COUNT: Final = 1_000_000
+"""No deployment has more accelerators or replicas, or more requests in flight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Case:
         self._check_seen()
         for name in ("accelerators", "replicas", "attention_accelerators"):
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), least=1)
+                _check_count(name, getattr(self, name), least=1, most=MOST_COUNT)
 
     def _check_tokens(self) -> None:
         given, made, cached, images = self.input_tokens, self.output_tokens, self.cached_tokens, self.images
@@ -91,7 +91,7 @@ class Case:
     def _check_seen(self) -> None:
         _check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
         _check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
-        _check_number("concurrency", self.concurrency, least=1, most=MOST_CONCURRENT_COUNT, said="at least 1")
+        _check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
         if self.itl_s is not None and self.hosting == "own":
             raise ValueError(
                 f"itl_s ({self.itl_s}) tells how busy somebody else's server is, but hosting is 'own'; "
@@ -105,12 +105,9 @@ class Case:
 
     @cached_property
     def deployment(self) -> Deployment:
-        """All that the estimate depends on besides the request. Raises CatalogError for a name that is not known."""
+        """All that the estimate depends on besides the request. Raises CatalogError for a name that is not known, and for
+        accelerators that the server does not have."""
         server = catalog.hardware(self.hardware) if isinstance(self.hardware, str) else self.hardware
-        if self.accelerators is not None and self.accelerators > server.accelerators_count:
-            raise ValueError(
-                f"accelerators ({self.accelerators}) exceed those of {server.name} ({server.accelerators_count})"
-            )
         model = self.model
         whole = catalog.deployment(
             model=(catalog.model_name(model) or model) if isinstance(model, str) else model,
@@ -155,7 +152,16 @@ class Case:
 
     def footprint(self) -> Footprint | Unknown:
         """The answer, with its derivation. Raises CatalogError for a name that is not known."""
+        return self._answer
+
+    @cached_property
+    def _answer(self) -> Footprint | Unknown:
         return Profile(self.deployment).estimate(self.usage, self.observation, steps=True)
+
+    def disbelieved(self) -> Step | None:
+        """The time or the pace that was given and has no part in the answer, with the reason; None where all has."""
+        steps = () if isinstance(self._answer, Unknown) else self._answer.steps
+        return next((step for step in steps if step.name in _DISBELIEVED), None)
 
     def warnings(self) -> tuple[str, ...]:
         """What a careful reader of the answer should be told, in words; empty where there is nothing."""
@@ -172,9 +178,16 @@ class Case:
         if held is False and hardware.memory_bytes is not None:
             weights_gb = catalog.weights_bytes(model, at.precision) / BYTES_PER_GB
             memory_gb = count * hardware.memory_bytes.value / BYTES_PER_GB
+            weights = f"{model.name}: its weights in {at.precision} ({weights_gb:,.0f} GB)"
+            memory = f"the memory of {count} of {hardware.name} ({memory_gb:,.0f} GB)"
             told.append(
-                f"{model.name}: its weights in {at.precision} ({weights_gb:,.0f} GB) do not leave a fifth of the memory of "
-                f"{count} of {hardware.name} ({memory_gb:,.0f} GB) to the cache"
+                f"{weights} do not fit into {memory}"
+                if weights_gb > memory_gb
+                else f"{weights} do not leave a fifth of {memory} to the cache"
+            )
+        if _is_strange(at):
+            told.append(
+                f"{at.engine.name} does not run on servers like {hardware.name}: its figures are those of other hardware"
             )
         if model.uncertainty_ratio > 1:
             told.append(
@@ -182,13 +195,34 @@ class Case:
             )
         if self.images and model.vision is None:
             told.append(f"{model.name}: no image encoder is known of it, so encoding its pictures is not counted")
+        unused = self.disbelieved()
+        if unused is not None:
+            seen = (
+                f"the time seen ({unused.value:g} s)"
+                if unused.name == "disbelieved_s"
+                else f"the pace seen ({unused.value / S_PER_MS:g} ms per token)"
+            )
+            told.append(f"{model.name}: {seen} has no part in the answer: {unused.source}")
         return tuple(told)
 
 
-def _check_count(name: str, count: object, *, least: int = 0) -> None:
+_DISBELIEVED: Final = ("disbelieved_s", "disbelieved_itl_s")
+"""Steps of a derivation that hold what was given and not used."""
+
+
+def _is_strange(at: Deployment) -> bool:
+    """An engine of the catalog for processors on a server with accelerators, or the reverse."""
+    is_for_cpu = at.engine.name == catalog.USUAL_ENGINES["cpu"]
+    return at.engine.name in catalog.names("engines") and is_for_cpu != (at.hardware.kind == "cpu")
+
+
+def _check_count(name: str, count: object, *, least: int = 0, most: int | None = None) -> None:
     """Refuse what is not a whole number of things: bool included, which Python takes for 0 and 1."""
     if isinstance(count, bool) or not isinstance(count, int) or count < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {count!r}")
+    if most is not None and count > most:
+        shown = str(count) if count <= MOST_TOKENS else f"more than {MOST_TOKENS}"
+        raise ValueError(f"{name} must be at most {most}, not {shown}")
 
 
 def _check_number(name: str, seen: object, *, least: float, most: float, said: str) -> None:

@@ -29,6 +29,8 @@ BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {
 
 # No request has more tokens: contexts of 2026 end at ten million. Beyond it a count is a mistake.
 MOST_TOKENS: Final = 1_000_000_000_000
+# No reply took thirty years, and no trace spans as much.
+LONGEST_S: Final = 1e9
 
 MICROJOULES_PER_J: Final = 1_000_000
 NANOLITRES_PER_L: Final = 1_000_000_000

@@ -18,6 +18,7 @@ import typer
 from headwater import config
 from headwater.__about__ import __version__
 from headwater.errors import ConfigError, HeadwaterError
+from headwater.printable import printable
 
 __all__ = ["ConfigOption", "app", "explained", "main", "place", "say"]
 
@@ -57,7 +58,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except HeadwaterError as error:
-        typer.echo(f"headwater: {error}", err=True)
+        typer.echo(f"headwater: {printable(str(error))}", err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Final, cast
 import typer
 
 from headwater import catalog
-from headwater.cases import Case
+from headwater.cases import SHORTEST_S, Case
 from headwater.cli import app, explained, say
 from headwater.cli.estimates import as_json, as_steps, as_table
-from headwater.errors import ConfigError
+from headwater.errors import CatalogError, ConfigError
 from headwater.records import Hydro, Precision
-from headwater.units import S_PER_MS
+from headwater.units import LONGEST_S, S_PER_MS
 
 # How the parameters of a case are called on the command line, in messages.
 _OPTIONS: Final = {
@@ -24,9 +24,8 @@ _OPTIONS: Final = {
     "images (": "--images (",
     "images must": "--images must",
     "observed_s": "--seconds",
-    "itl_s must": "--itl-ms, in seconds, must",
     "concurrency must": "--concurrency must",
-    "accelerators (": "--accelerators (",
+    "accelerators_count (": "--accelerators (",
     "accelerators must": "--accelerators must",
     "replicas must": "--replicas must",
     "give itl_s, or say hosting='own'": "give --itl-ms, or leave out --hosted",
@@ -47,6 +46,7 @@ class Listing(StrEnum):
     HARDWARE = "hardware"
     ENGINES = "engines"
     SITES = "sites"
+    GRIDS = "grids"
     FACTORS = "factor_sets"
 
 
@@ -120,6 +120,10 @@ def estimate(
             raise ConfigError(
                 f"--itl-ms ({itl_ms:g}) tells how busy somebody else's server is; say --hosted with it, or leave it out"
             )
+        if itl_ms is not None and not SHORTEST_S <= itl_ms * S_PER_MS <= LONGEST_S:
+            raise ConfigError(
+                f"--itl-ms must be milliseconds, from {SHORTEST_S / S_PER_MS:g} to {LONGEST_S / S_PER_MS:g}, not {itl_ms:g}"
+            )
         given: dict[str, Any] = {
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
@@ -147,7 +151,7 @@ def _case(model: str, given: dict[str, Any]) -> Case:
     try:
         case = Case(model=model, **given)
         _ = case.deployment
-    except ValueError as error:
+    except (ValueError, CatalogError) as error:
         message = str(error)
         for name, option in _OPTIONS.items():
             message = message.replace(name, option)

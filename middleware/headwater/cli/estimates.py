@@ -34,26 +34,28 @@ _NARROW_RATIO: Final = 1.5
 
 def as_table(answers: Answers) -> str:
     """What was assumed, then a row per model in the order given. No more digits than the interval deserves."""
-    case, _ = answers[0]
     body = [_cells(*answer) for answer in answers]
     wide = widths([_HEAD, *body])
-    lines = [*_assumed(case), "", aligned(_HEAD, wide), rule(wide), *(aligned(row, wide) for row in body)]
+    lines = [*_assumed(answers), "", aligned(_HEAD, wide), rule(wide), *(aligned(row, wide) for row in body)]
     return "\n".join(lines)
 
 
-def _assumed(case: Case) -> list[str]:
+def _assumed(answers: Answers) -> list[str]:
+    case, _ = answers[0]
     at = case.deployment
+    is_believed = any(case.disbelieved() is None for case, _ in answers)
     cached = "" if case.cached_tokens is None else f" ({case.cached_tokens:,} cached)"
     request = [f"{case.input_tokens:,} tokens in{cached}", f"{case.output_tokens:,} out"]
     request += [f"{case.images:,} pictures in the prompt"] if case.images else []
-    request += [f"{case.observed_s:g} s seen"] if case.observed_s is not None else []
+    unused = "" if is_believed else ", which is not believed"
+    request += [f"{case.observed_s:g} s seen{unused}"] if case.observed_s is not None else []
     others = "; others use it too, unseen" if at.hosting == "hosted" else ""
     copies = "" if at.replicas_count == 1 else f", {at.replicas_count} replicas"
     lines = [f"request     {', '.join(request)}"]
     if at.factors.flat_it_j_per_request is None:
         lines += [
             f"served by   {at.hardware.name}, {at.engine.name}{copies}{others}",
-            f"in flight   {_in_flight(case)}",
+            f"in flight   {_in_flight(case, is_believed=is_believed)}",
         ]
     return [
         *lines,
@@ -62,14 +64,15 @@ def _assumed(case: Case) -> list[str]:
     ]
 
 
-def _in_flight(case: Case) -> str:
-    if case.itl_s is not None:
+def _in_flight(case: Case, *, is_believed: bool) -> str:
+    if case.itl_s is not None and is_believed:
         return f"inferred from the pace of the tokens, {case.itl_s / S_PER_MS:g} ms each"
+    pace = "" if case.itl_s is None else f"; the pace of the tokens, {case.itl_s / S_PER_MS:g} ms each, is not believed"
     if case.concurrency is not None:
-        return f"{case.concurrency:g}, as given"
-    return "not given: " + (
-        "the whole time counts as this request's own" if case.observed_s is not None else "the engine's usual number"
-    )
+        return f"{case.concurrency:g}, as given{pace}"
+    is_own = case.observed_s is not None and is_believed
+    taken = "the whole time counts as this request's own" if is_own else "the engine's usual number"
+    return f"not given: {taken}{pace}"
 
 
 def _cells(case: Case, answer: Footprint | Unknown) -> list[str]:

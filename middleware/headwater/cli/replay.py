@@ -77,7 +77,12 @@ def replay(
         int | None,
         typer.Option(min=1, max=65_536, help="Most in flight on a replica; others wait. Default: as the engine's fit."),
     ] = None,
-    time_unit: Annotated[TimeUnitChoice, typer.Option(help="Of times that are numbers.")] = TimeUnitChoice.AUTO,
+    time_unit: Annotated[
+        TimeUnitChoice,
+        typer.Option(
+            help="Of timestamps that are numbers; durations are seconds, or milliseconds where the column's name ends in _ms."
+        ),
+    ] = TimeUnitChoice.AUTO,
     by: Annotated[Grouping, typer.Option(help="What a line of the table stands for.")] = Grouping.MODEL,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the series over time.")] = False,
     plot: Annotated[

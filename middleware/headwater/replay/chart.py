@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.replay.columns import moment
-from headwater.replay.render import carbon_scale, energy_scale, length, short, water_scale
 from headwater.replay.run import Result
+from headwater.replay.scales import carbon_scale, energy_scale, length, short, water_scale
 from headwater.units import MICROJOULES_PER_J
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#7A828C"

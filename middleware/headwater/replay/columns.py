@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from headwater.errors import TraceError
-from headwater.units import MOST_TOKENS, S_PER_MS
+from headwater.printable import encodable
+from headwater.units import LONGEST_S, MOST_TOKENS, S_PER_MS
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns"]
 Field = Literal["time", "input_tokens", "output_tokens", "cached_tokens", "model", "user", "duration", "duration_ms"]
@@ -52,6 +53,11 @@ _SECONDS: Final[Mapping[str, float]] = {"s": 1.0, "ms": S_PER_MS, "us": S_PER_MS
 _UNIT_FROM: Final[tuple[tuple[float, TimeUnit], ...]] = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))
 # Numbers below it are seconds since some start; 1e8 s after 1970 is 1973.
 _EPOCH_FROM_S: Final = 1e8
+# A trace may go on for as long as any after its last arrival, and calendars end with the year 9999.
+_LATEST_YEAR: Final = 9900
+_LATEST_S: Final = datetime(_LATEST_YEAR, 1, 1, tzinfo=UTC).timestamp()
+MOST_NAME_CHARACTERS: Final = 200
+"""A longer name is refused: it is a text in the wrong column, not somebody."""
 _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - subtracted from times without a zone
 
 
@@ -125,10 +131,27 @@ def count(field: Field, raw: object) -> int:
 
 def seconds(field: Field, raw: object) -> float:
     """A length of time: finite, not negative; in the unit of its column."""
+    if raw is None or raw == "":
+        raise BadCellError(field, raw, "is missing (without the column all durations are simulated)")
     number = _number(field, raw)
     if number < 0:
         raise BadCellError(field, raw, "is negative")
-    return number * S_PER_MS if field == "duration_ms" else number
+    length_s = number * S_PER_MS if field == "duration_ms" else number
+    if length_s > LONGEST_S:
+        raise BadCellError(field, raw, f"is longer than {LONGEST_S:g} s, which no request takes")
+    return length_s
+
+
+def name(field: Field, raw: object, nobody: str) -> str:
+    """A name of a user or of a model; `nobody` where the cell is empty."""
+    if raw is None or raw == "":
+        return nobody
+    if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+        raise BadCellError(field, raw, "is no name")
+    named = encodable(str(raw))
+    if len(named) > MOST_NAME_CHARACTERS:
+        raise BadCellError(field, raw, f"is longer than {MOST_NAME_CHARACTERS} characters, so it is no name")
+    return named
 
 
 def _number(field: Field, raw: object) -> float:
@@ -162,20 +185,18 @@ class Clock:
             self._decide(raw)
         if self._reads_text:
             return self._from_text(raw)
-        number = _number("time", raw)
-        if number < 0:
-            raise BadCellError("time", raw, "is negative")
-        return number * self._unit_s
+        return _in_time(raw, _number("time", raw) * self._unit_s, early="is negative")
 
     def _from_text(self, raw: object) -> float:
         try:
             moment = datetime.fromisoformat(raw)  # type: ignore[arg-type] # a TypeError is an answer too
         except (TypeError, ValueError):
             raise BadCellError("time", raw, "is missing" if raw in (None, "") else "is no ISO 8601 time") from None
-        if moment.tzinfo is None:
-            self.zone_is_missing = True
-            return (moment - _NAIVE_EPOCH).total_seconds()
-        return moment.timestamp()
+        is_naive = moment.tzinfo is None
+        at_s = (moment - _NAIVE_EPOCH).total_seconds() if is_naive else moment.timestamp()
+        at_s = _in_time(raw, at_s, early="is before 1970")
+        self.zone_is_missing |= is_naive
+        return at_s
 
     def _decide(self, raw: object) -> None:
         try:
@@ -184,11 +205,22 @@ class Clock:
             self._from_text(raw)
             self._reads_text = True
             return
-        if self.unit == "auto":
-            self.unit = next((unit for least, unit in _UNIT_FROM if number >= least), "s")
-        self._unit_s = _SECONDS[self.unit]
-        self.is_epoch = number * self._unit_s >= _EPOCH_FROM_S
+        unit = self.unit
+        if unit == "auto":
+            unit = next((unit for least, unit in _UNIT_FROM if number >= least), "s")
+        at_s = _in_time(raw, number * _SECONDS[unit], early="is negative")
+        self.unit, self._unit_s = unit, _SECONDS[unit]
+        self.is_epoch = at_s >= _EPOCH_FROM_S
         self._reads_text = False
+
+
+def _in_time(raw: object, at_s: float, *, early: str) -> float:
+    """Seconds since 1970, or since a start of the file's own, of a moment that can be."""
+    if at_s < 0:
+        raise BadCellError("time", raw, early)
+    if at_s >= _LATEST_S:
+        raise BadCellError("time", raw, f"is not before the year {_LATEST_YEAR}")
+    return at_s
 
 
 def moment(at_s: float) -> datetime:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
-from headwater.replay.render import length, pace, place, remarks, table, when
+from headwater.replay.render import table
 from headwater.replay.run import Result
+from headwater.replay.scales import length
 from headwater.replay.svg import as_svg
+from headwater.replay.words import pace, place, remarks, when
 
 _STYLE: Final = """
   :root { color-scheme: light dark; --ink: #1d2630; --faint: #5c6773; --line: #dde3e8; --paper: #ffffff }

@@ -42,7 +42,9 @@ def as_png(result: Result) -> bytes:
     _draw(flight, what, what.flight, ORANGE)
     flight.set_xticks([at_s for at_s, _ in what.time_ticks], [label for _, label in what.time_ticks])
     flight.set_xlabel(what.time_title, color=FAINT_INK, fontsize=9)
-    power.text(0, 1.27, what.title, transform=power.transAxes, fontsize=14, fontweight="bold", color=INK)
+    power.text(
+        0, 1.27, what.title, transform=power.transAxes, fontsize=14, fontweight="bold", color=INK, parse_math=False
+    )
     power.text(0, 1.17, what.subtitle, transform=power.transAxes, fontsize=9, color=FAINT_INK)
     out = io.BytesIO()
     figure.savefig(out, format="png")

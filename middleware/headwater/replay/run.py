@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from headwater.errors import TraceError
 from headwater.physics.rates import rates
 from headwater.records import Deployment, Mix
 from headwater.replay.accounts import NUMBERS, By, Line, idle_line, idle_w, line, total
@@ -15,6 +16,7 @@ from headwater.replay.series import Grid, Spreading, grid, in_flight
 from headwater.replay.serving import Plan, Served, assign
 from headwater.replay.simulate import Lives, Spans, recorded, simulate
 from headwater.replay.trace import Tick, Trace, no_tick
+from headwater.units import LONGEST_S
 
 Progress = Callable[[str], Tick]
 """Called with the name of a stage; gives who is told of it."""
@@ -69,7 +71,7 @@ def replay(trace: Trace, plan: Plan, *, by: By = "model", progress: Progress = q
     """What a trace took on the deployments of a plan.
 
     Raises:
-        TraceError: a row has a model that is not in the catalog.
+        TraceError: a row has a model that is not in the catalog, or the trace would not end within decades.
         CatalogError: the plan names an entry that the catalog does not have.
     """
     served, unknown_count = assign(trace, plan)
@@ -78,6 +80,11 @@ def replay(trace: Trace, plan: Plan, *, by: By = "model", progress: Progress = q
     rows = served[0].rows if len(served) == 1 else sorted(row for one in served for row in one.rows)
     begins_s, ends_s = _of(lives.begins_s, rows), _of(lives.ends_s, rows)
     span_s = max(max(ends_s), trace.times_s[rows[-1]])
+    if span_s > LONGEST_S:
+        raise TraceError(
+            f"{trace.name} would take {span_s:g} s on this hardware, which is more than {LONGEST_S:g} s; "
+            "correct its tokens, or replay it on more --replicas"
+        )
     charging = Charging(trace, by, grid(span_s))
     for number, one in enumerate(served):
         charging.charge(one, lives, number, progress("estimating"))

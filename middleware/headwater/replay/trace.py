@@ -41,6 +41,8 @@ class Trace:
     models: array[int] = field(default_factory=lambda: array("l"))
     durations_s: array[float] | None = None
     """From arrival to the last token, where it was recorded."""
+    duration_columns: list[str] = field(default_factory=list)
+    """What gave the durations, with its unit, in words."""
     user_names: list[str] = field(default_factory=list)
     model_names: list[str] = field(default_factory=list)
     """Empty: the row names no model."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
+from headwater.printable import printable
 from headwater.records import AccountRow
 from headwater.reports.statement import Statement
 from headwater.reports.tables import aligned, rule, short, widths
@@ -83,7 +84,7 @@ def as_table(statement: Statement) -> str:
         "(low to high)",
         "CO2e g",
     ]
-    body = [_cells(row.label or row.user, row) for row in statement.rows]
+    body = [_cells(printable(row.label or row.user), row) for row in statement.rows]
     total = _cells("total", statement.total)
     wide = widths([head, *body, total])
     lines = [f"Usage statement {statement.month} (UTC)", "", aligned(head, wide), rule(wide)]
