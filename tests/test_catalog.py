@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from headwater import catalog
 from headwater.catalog.decode import decode
+from headwater.catalog.doubts import CPU_ENGINES, GPU_ENGINES
 from headwater.errors import CatalogError
 from headwater.records import Deployment, EngineSpec, Factor, FactorSet, Grid, HardwareSpec, ModelSpec, Precision, Site
 
@@ -473,3 +474,26 @@ def test_a_factor_in_a_document_keeps_its_papers() -> None:
 
     assert isinstance(read, Factor)
     assert (read.source, read.checked) == (catalog.hardware("cpu-generic").host_w.source, "2026-11-23")
+
+
+@pytest.mark.parametrize(
+    ("changes", "doubt"),
+    [
+        ({"model": "llama-3.1-405b", "hardware": "hgx-h100", "engine": "vllm-0.11"}, "do not fit into"),
+        ({"model": "llama-3.1-70b", "hardware": "hgx-h100", "engine": "vllm-0.11", "accelerators": 2}, "a fifth of"),
+        ({"model": "gpt-4o", "hardware": "hgx-h100", "engine": "vllm-0.11"}, "its architecture is a guess"),
+        ({"engine": "vllm-0.11"}, "does not run on servers like cpu-generic"),
+        ({"hardware": "hgx-h100"}, "does not run on servers like hgx-h100"),
+    ],
+)
+def test_what_is_doubtful_about_a_deployment_is_said(changes: dict[str, Any], doubt: str) -> None:
+    assert any(doubt in told for told in catalog.doubts(made(**changes)))
+
+
+def test_a_sound_deployment_is_not_doubted() -> None:
+    assert catalog.doubts(made(model="llama-3.1-8b", hardware="hgx-h100", engine="vllm-0.11")) == []
+    assert catalog.doubts(made(factors="seed-2023", engine="vllm-0.11")) == []
+
+
+def test_every_engine_of_the_catalog_has_its_kind_of_hardware() -> None:
+    assert {*CPU_ENGINES, *GPU_ENGINES} == set(catalog.names("engines"))

@@ -240,11 +240,9 @@ def test_doubts_about_model_and_hardware_are_noted(trace: str) -> None:
     guess = run("-", "--model", "gpt-4o", "--json", given="time,input_tokens,output_tokens\n0,8,3\n")
 
     notes = json.loads(small.stdout)["notes"]
-    assert "The weights of llama-3.1-70b in bf16 (141 GB) do not fit into the memory of 1 of hgx-h100 (80 GB)." in notes
-    assert any(
-        "do not leave a fifth for a cache in the memory of 2" in note for note in json.loads(tight.stdout)["notes"]
-    )
-    assert any("The architecture of gpt-4o is a guess" in note for note in json.loads(guess.stdout)["notes"])
+    assert "llama-3.1-70b: its weights in bf16 (141 GB) do not fit into the memory of 1 of hgx-h100 (80 GB)." in notes
+    assert any("do not leave a fifth of the memory of 2" in note for note in json.loads(tight.stdout)["notes"])
+    assert any("gpt-4o: its architecture is a guess" in note for note in json.loads(guess.stdout)["notes"])
 
 
 def test_several_servers_are_called_so(trace: str) -> None:

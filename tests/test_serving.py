@@ -266,3 +266,9 @@ def test_entries_with_one_name_share_what_is_in_flight() -> None:
 
     assert serving.of("llama-3.1-8b").load is serving.of("llama-3.1-70b").load
     assert serving.of("gemma-3-270m").load is not serving.of("llama-3.1-70b").load
+
+
+def test_deployments_that_name_their_model_are_known_before_any_request() -> None:
+    serving = _serving(deployment=[{**GPU, "model": "gpt-4o"}, {**CPU, "match": ["*"]}])
+
+    assert [deployment.model.name for deployment in serving.named()] == ["gpt-4o"]

@@ -26,7 +26,7 @@ from headwater.records import (
     Unknown,
     Usage,
 )
-from headwater.units import BYTES_PER_GB, LONGEST_S, MOST_TOKENS, S_PER_MS
+from headwater.units import LONGEST_S, MOST_TOKENS, S_PER_MS
 
 SHORTEST_S: Final = 1e-6
 """No reply was faster than a microsecond."""
@@ -175,24 +175,7 @@ class Case:
             told.append(
                 f"{hardware.name}: the memory of its accelerators is not known, so all {count} are taken for one copy of a model"
             )
-        if held is False and hardware.memory_bytes is not None:
-            weights_gb = catalog.weights_bytes(model, at.precision) / BYTES_PER_GB
-            memory_gb = count * hardware.memory_bytes.value / BYTES_PER_GB
-            weights = f"{model.name}: its weights in {at.precision} ({weights_gb:,.0f} GB)"
-            memory = f"the memory of {count} of {hardware.name} ({memory_gb:,.0f} GB)"
-            told.append(
-                f"{weights} do not fit into {memory}"
-                if weights_gb > memory_gb
-                else f"{weights} do not leave a fifth of {memory} to the cache"
-            )
-        if _is_strange(at):
-            told.append(
-                f"{at.engine.name} does not run on servers like {hardware.name}: its figures are those of other hardware"
-            )
-        if model.uncertainty_ratio > 1:
-            told.append(
-                f"{model.name}: its architecture is a guess, which widens the interval by x{model.uncertainty_ratio:g} either way"
-            )
+        told += catalog.doubts(at)
         if self.images and model.vision is None:
             told.append(f"{model.name}: no image encoder is known of it, so encoding its pictures is not counted")
         unused = self.disbelieved()
@@ -208,12 +191,6 @@ class Case:
 
 _DISBELIEVED: Final = ("disbelieved_s", "disbelieved_itl_s")
 """Steps of a derivation that hold what was given and not used."""
-
-
-def _is_strange(at: Deployment) -> bool:
-    """An engine of the catalog for processors on a server with accelerators, or the reverse."""
-    is_for_cpu = at.engine.name == catalog.USUAL_ENGINES["cpu"]
-    return at.engine.name in catalog.names("engines") and is_for_cpu != (at.hardware.kind == "cpu")
 
 
 def _check_count(name: str, count: object, *, least: int = 0, most: int | None = None) -> None:

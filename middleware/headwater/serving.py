@@ -136,6 +136,14 @@ class Serving:
                 self._cache[model] = found
         return found
 
+    def named(self) -> list[Deployment]:
+        """The deployments whose settings name their model: the others are known when a request comes."""
+        return [
+            self._deployment(settings, settings.model)
+            for settings in self._settings.deployment
+            if settings.model is not None
+        ]
+
     def _resolve(self, model: str | None) -> Served:
         if model is None:
             return self._unknown("model-not-named")

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
+from headwater.catalog.doubts import doubts
 from headwater.catalog.near import near
 from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
 from headwater.errors import CatalogError
@@ -37,6 +38,7 @@ __all__ = [
     "deployment_document",
     "deployment_from_document",
     "deployment_hash",
+    "doubts",
     "engine",
     "factor_set",
     "fewest_accelerators",

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from headwater import config
+from headwater import catalog, config
 from headwater.cli import ConfigOption, app, explained, place, say
 from headwater.errors import ConfigError
+from headwater.serving import Serving
 
 
 @app.command()
@@ -62,9 +63,9 @@ def serve(
         # Everything that can be wrong is found before any process is started.
         gateway = Gateway(upstream)
         loaded = config.load(settings)
-        Meter(loaded)
+        serving = Meter(loaded).serving
         _check_port(host, port)
-    for line in _summary(gateway.upstream, loaded):
+    for line in _summary(gateway.upstream, loaded, serving):
         typer.echo(line, err=True)
     os.environ["HEADWATER_UPSTREAM"] = upstream
     if settings is not None:
@@ -94,9 +95,12 @@ def _check_port(host: str, port: int) -> None:
         ) from None
 
 
-def _summary(upstream: str, settings: config.Settings) -> Iterator[str]:
-    yield f"headwater: in front of {upstream}; the ledger is {place(settings)}"
+def _summary(upstream: str, settings: config.Settings, serving: Serving) -> Iterator[str]:
+    yield f"headwater: in front of {upstream}; accounts are kept in {place(settings)}"
     for deployment in settings.deployment:
         models = f"{', '.join(deployment.match)} as {deployment.model or 'the catalog entry of that name'}"
         where = f"{deployment.hardware}, {deployment.engine}, {deployment.site}"
         yield f"headwater: models {models} on {where}"
+    for served in serving.named():
+        for doubt in catalog.doubts(served):
+            yield f"headwater: warning: {doubt}"

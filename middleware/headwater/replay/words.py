@@ -9,7 +9,6 @@ from headwater import catalog
 from headwater.replay.columns import moment
 from headwater.replay.run import Deployed, Result
 from headwater.replay.scales import length, short
-from headwater.units import BYTES_PER_GB
 
 _LONG_S: Final = 3_600
 """A mean duration beyond it is more likely one in milliseconds than one of a request."""
@@ -71,7 +70,10 @@ def remarks(result: Result) -> list[str]:
     if result.idle is None:
         said.append("Idle servers are not counted: the factor set has a fixed energy per request.")
         return said
-    return [*said, *(words for one in result.deployed for words in _of_model(one))]
+    return [
+        *said,
+        *(f"{doubt}." for one in result.deployed for doubt in catalog.doubts(one.deployment)),
+    ]
 
 
 def _of_durations(result: Result) -> list[str]:
@@ -83,25 +85,5 @@ def _of_durations(result: Result) -> list[str]:
         said.append(
             f"The mean duration is {length(result.mean_service_s)}, which is implausible; "
             "a column of milliseconds must have a name that ends in _ms, like duration_ms."
-        )
-    return said
-
-
-def _of_model(one: Deployed) -> list[str]:
-    """What is doubtful about a model on its hardware."""
-    made, said = one.deployment, []
-    model, hardware, count = made.model, made.hardware, made.accelerators_count
-    if hardware.memory_bytes is not None and not catalog.holds(hardware, count, model, made.precision):
-        weights_gb = catalog.weights_bytes(model, made.precision) / BYTES_PER_GB
-        memory_gb = count * hardware.memory_bytes.value / BYTES_PER_GB
-        lack = "do not fit into" if weights_gb > memory_gb else "do not leave a fifth for a cache in"
-        said.append(
-            f"The weights of {model.name} in {made.precision} ({weights_gb:,.0f} GB) {lack} the memory of "
-            f"{count} of {hardware.name} ({memory_gb:,.0f} GB)."
-        )
-    if model.uncertainty_ratio > 1:
-        said.append(
-            f"The architecture of {model.name} is a guess, which widens its interval by x{model.uncertainty_ratio:g} "
-            "either way."
         )
     return said
