@@ -104,7 +104,7 @@ def _row(cells: Mapping[str, str | None], number: int, path: Path, engine: str) 
     def figure(column: str, default: float | None = None) -> float:
         text = (cells.get(column) or "").strip()
         if not text and default is not None:
-            return default
+            return float(default)
         try:
             value = float(text)
         except ValueError:

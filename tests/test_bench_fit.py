@@ -211,7 +211,9 @@ def test_a_model_that_the_catalog_does_not_know_is_taken_from_its_row(tmp_path: 
 
 
 def test_a_row_with_latent_attention_has_one_vector_for_all_heads(tmp_path: Path) -> None:
-    (row,) = measured.read(written(tmp_path, mla="1", kv_bytes_per_token_full="46080", sliding_layers="0"))
+    latent = {"mla": "1", "kv_bytes_per_token_full": "46080", "sliding_layers": "0", "head_dim": "", "kv_heads": ""}
+
+    (row,) = measured.read(written(tmp_path, attn_tp="1", **latent))
 
     assert row.deployment.model.latent == measured.LATENT
     assert row.deployment.model.attention_layers_count == 40
