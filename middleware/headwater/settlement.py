@@ -170,11 +170,11 @@ class Settlement:
         self.is_settled = True
         self.count_out()
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
-        if outcome == "completed":
-            served.mixture.add(usage)
         if self._is_charged:
             return found
         self._is_charged = True
+        if outcome == "completed" and isinstance(found, Footprint):  # counts beyond belief must not move the mean
+            served.mixture.add(usage)
         meter.enter(
             meter.charge(
                 request_id=self.request_id,
