@@ -173,7 +173,7 @@ class Settlement:
         if self._is_charged:
             return found
         self._is_charged = True
-        if outcome == "completed" and isinstance(found, Footprint):  # counts beyond belief must not move the mean
+        if outcome == "completed" and isinstance(found, Footprint):  # what has none says nothing
             served.mixture.add(usage)
         meter.enter(
             meter.charge(
