@@ -104,8 +104,10 @@ class Profile:
         self, own: Own | None, observation: Observation, *, cached_is_known: bool, steps: bool
     ) -> Footprint | Unknown:
         is_alone = observation.mix is None
-        peak_s = self.replica.peak_s(own) if own is not None and (cached_is_known or is_alone) else 0
-        elapsed_s = self._served_s(own, observation, least_s=peak_s if cached_is_known else 0)
+        seen_s = positive(observation.busy_s) or positive(observation.elapsed_s)
+        asks_peak = seen_s is not None and (cached_is_known or is_alone)
+        peak_s = self.replica.peak_s(own) if own is not None and asks_peak else 0
+        elapsed_s = self._served_s(own, observation, seen_s, least_s=peak_s if cached_is_known else 0)
         seen_count = positive(observation.concurrency_count)
         configured_count = self.deployment.concurrency_count
         method: Method = "observed" if elapsed_s else "loaded" if seen_count else "assumed"
@@ -129,14 +131,14 @@ class Profile:
                 concurrency_count = most_count
         return self._worked(own, observation, method, concurrency_count, why, elapsed_s, is_sure=is_sure, steps=steps)
 
-    def _served_s(self, own: Own | None, observation: Observation, *, least_s: float) -> float | None:
+    def _served_s(
+        self, own: Own | None, observation: Observation, seen_s: float | None, *, least_s: float
+    ) -> float | None:
         """The time in which a request was seen to be served, without the queue before it.
 
         None where it was not seen, or where the hardware cannot have been so fast: a reply from a cache, say. `least_s`: what
         the arithmetic takes at the peak; 0 where some of the prompt may have been cached of which nothing was said.
         """
-        busy_s = positive(observation.busy_s)
-        seen_s = busy_s or positive(observation.elapsed_s)
         if seen_s is None or own is None:
             return seen_s
         if seen_s < max(own.output_tokens * self.replica.fastest_s_per_token, least_s):

@@ -9,10 +9,13 @@ from headwater.physics.replica import Replica
 from headwater.records import Mix
 
 # The grid on which the likeliest concurrency is looked for: 1 to 4096, four steps to each doubling.
-MOST_DOUBLINGS: Final = 2 * (2 + 2 + 2)
-STEPS_PER_DOUBLING: Final = 2 + 2
+MOST_DOUBLINGS: Final = 12
+STEPS_PER_DOUBLING: Final = 4
 # Contexts that lie within an eighth of a doubling share their table: reading a cache is a part of a step only.
-CONTEXT_STEPS_PER_DOUBLING: Final = 2 * (2 + 2)
+CONTEXT_STEPS_PER_DOUBLING: Final = 8
+# Paces within two per cent are one: finer than any is seen.
+PACE_STEPS_PER_DOUBLING: Final = 32
+MOST_KEPT: Final = 4096
 
 
 class Pace:
@@ -33,13 +36,24 @@ class Pace:
         ]
         self._tables: dict[int, list[float]] = {}
         self._usual: dict[float, list[float]] = {}
+        self._likeliest: dict[tuple[int, int, float], float] = {}
 
     def concurrency_count(self, mean: Mix, itl_s: float, usual_count: float) -> float:
         """The likeliest concurrency for a seen inter-token latency in seconds."""
-        log_itl, weight = math.log(itl_s), self._time_weight
+        step = round(math.log2(itl_s) * PACE_STEPS_PER_DOUBLING)
+        key = (self._context_step(mean), step, usual_count)
+        found = self._likeliest.get(key)
+        if found is None:
+            if len(self._likeliest) >= MOST_KEPT:
+                self._likeliest.clear()
+            found = self._likeliest[key] = self._search(key[0], step, usual_count)
+        return found
+
+    def _search(self, context_step: int, step: int, usual_count: float) -> float:
+        log_itl, weight = step * math.log(2) / PACE_STEPS_PER_DOUBLING, self._time_weight
         misfits = [
             weight * (log_s - log_itl) ** 2 + unusual
-            for log_s, unusual in zip(self._table(mean), self._unusual(usual_count), strict=True)
+            for log_s, unusual in zip(self._table(context_step), self._unusual(usual_count), strict=True)
         ]
         return math.exp(self._logs[misfits.index(min(misfits))])
 
@@ -62,14 +76,17 @@ class Pace:
             found = self._usual[usual_count] = [weight * (log_count - log_usual) ** 2 for log_count in self._logs]
         return found
 
-    def _table(self, mean: Mix) -> list[float]:
+    @staticmethod
+    def _context_step(mean: Mix) -> int:
+        return round(math.log2(mean.context_tokens + 1) * CONTEXT_STEPS_PER_DOUBLING)
+
+    def _table(self, context_step: int) -> list[float]:
         """Logarithms of the step times over the grid, for contexts about as long as the mean one."""
-        key = round(math.log2(mean.context_tokens + 1) * CONTEXT_STEPS_PER_DOUBLING)
-        found = self._tables.get(key)
+        found = self._tables.get(context_step)
         if found is None:
-            context_tokens = 2 ** (key / CONTEXT_STEPS_PER_DOUBLING) - 1
+            context_tokens = 2 ** (context_step / CONTEXT_STEPS_PER_DOUBLING) - 1
             like = Mix(input_tokens=0, cached_tokens=0, output_tokens=0, context_tokens=context_tokens)
-            found = self._tables[key] = [
+            found = self._tables[context_step] = [
                 math.log(self._replica.decode_step_s(like, math.exp(log_count))) for log_count in self._logs
             ]
         return found
