@@ -43,7 +43,7 @@ class Load:
 
     @property
     def in_flight_count(self) -> int:
-        """This process's own exchanges between their admission and their end."""
+        """This process's own exchanges that are being served: of streams, those that have begun."""
         return self._in_flight_count
 
     def heard(self, others_count: int, now_s: float) -> None:

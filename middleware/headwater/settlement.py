@@ -85,7 +85,7 @@ class Settlement:
 
     @property
     def is_admitted(self) -> bool:
-        """The request is known, its deployment found, and it counts as in flight."""
+        """The request is known, and its deployment found."""
         return self._served is not None
 
     @property
@@ -94,7 +94,7 @@ class Settlement:
         return self._served is not None and not self.is_settled
 
     def admit(self, body: bytes) -> Served:
-        """The request is whole: find its deployment, count it in, and note it in the journal."""
+        """The request is whole: find its deployment, note it in the journal, and count it in unless it asks for a stream."""
         if body:
             try:  # noqa: SIM105 - `suppress` takes longer than all of this
                 self.request = self._dialect.read_request(body)

@@ -1,7 +1,7 @@
 """A deployment, made ready: what depends on it alone is computed once, and the rest is written flat, for the hot path.
 
-This is the arithmetic of `formulas.py` once more, without its names: ten times faster. A test holds the two together to
-the last digits; who changes one changes the other.
+This is the arithmetic of `formulas.py` once more, without its names, because every answer waits for it. A test holds the
+two together to the last digits; who changes one changes the other.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Replica:
     """How one replica of a deployment runs, and what one request has of it. Concurrencies are those of the replica."""
 
     __slots__ = (
-        "_accelerators_count", "_attention_copies_ratio", "_busy_weight_ratio", "_cache_read_s", "_cap_exponent",
+        "_busy_weight_ratio", "_cache_read_s", "_cap_exponent",
         "_decode_pair_flop", "_expert_spread_ratio", "_experts_read_s", "_fixed_step_s", "_flop_weight_ratio",
-        "_host_share_w", "_image_flop", "_image_s", "_is_split", "_latency_s", "_limit_w", "_missed_ratio", "_overhead_ratio",
+        "_image_flop", "_image_s", "_is_split", "_latency_s", "_limit_w", "_missed_ratio", "_overhead_ratio",
         "_peak_s_per_flop", "_prefill_overhead_s", "_prefill_pair_flop", "_prefill_s_per_flop", "_roofline_exponent",
         "_state_read_s", "_static_ratio", "_step_per_sequence_s", "_token_compute_s", "_token_flop", "_weights_read_s",
         "_whole_layers_count", "_window_tokens", "_windowed_layers_count", "deployment", "derivation",
@@ -87,7 +87,7 @@ class Replica:
         computed. Raises ValueError where there is nothing to do: no time passes.
         """
         (
-            elapsed_s, pace_s, prefill_s, power_ratio,
+            elapsed_s, _, _, power_ratio,
             memory_share_ratio, step_share_s, compute_share_s, fitted_share_ratio, charged_w,
         ) = self._terms(mix, concurrency_count, elapsed_s, itl_s)  # fmt: skip
         accelerator_w = self._limit_w * power_ratio
@@ -95,8 +95,6 @@ class Replica:
             concurrency_count=concurrency_count,
             output_tokens=mix.output_tokens,
             elapsed_s=elapsed_s,
-            pace_s=pace_s,
-            prefill_s=prefill_s,
             accelerator_w=accelerator_w,
             it_w=self.host_share_w + self._overhead_ratio * accelerator_w,
             memory_share_ratio=memory_share_ratio,

@@ -72,7 +72,9 @@ class Observation:
 
     `elapsed_s`: from admission to the last token, without the time that a slow reader made us wait.
     `busy_s`: the upstream's own account of its prefill and decode time (llama.cpp `timings`), preferred over elapsed.
-    `concurrency_count`: harmonic mean of the exchanges in flight on the deployment over this one's life.
+    `ttft_s`: time to first token, from admission; of a whole reply, None.
+    `concurrency_count`: harmonic mean of the exchanges in flight on the deployment while this one was: a stream from its
+    first event, a whole reply from its admission.
     `itl_s`: inter-token latency, the median time between two output tokens of this stream.
     `mix`: what the deployment's requests are like; None: like this one.
     """
@@ -281,16 +283,13 @@ class TokenCount:
 class Running:
     """How one replica of a deployment runs under a mean request and a concurrency, and what shares are made from.
 
-    `elapsed_s`: mean seconds from admission to last token. `pace_s`: seconds per decode step between prefills.
-    `accelerator_w`, `it_w`: power of its accelerators, and at the wall with its part of the host. The rest are the terms of
-    one request's share: see physics.energy.
+    `elapsed_s`: mean seconds from admission to last token. `accelerator_w`, `it_w`: power of its accelerators, and at the
+    wall with its part of the host. The rest are the terms of one request's share: see physics.energy.
     """
 
     concurrency_count: float
     output_tokens: float
     elapsed_s: float
-    pace_s: float
-    prefill_s: float
     accelerator_w: float
     it_w: float
     memory_share_ratio: float
