@@ -15,7 +15,23 @@ FLOP_PER_TFLOP: Final = 1_000_000_000_000.0
 # The US gallon is 231 cubic inches of 2.54 cm a side, exactly (NIST Handbook 44, Appendix C).
 L_PER_US_GALLON: Final = 3.785411784
 
+# US gallons per MWh, in which water at power stations is published in America, to litres per kWh.
+L_PER_US_GALLON_PER_MWH: Final = L_PER_US_GALLON / 1_000.0
+L_PER_ML: Final = 1_000_000.0  # a megalitre, not a millilitre: written ML
+L_PER_M3: Final = 1_000.0
+# Fresh water within half a percent, from 0 to 35 degrees Celsius.
+L_PER_KG: Final = 1.0
+F_PER_K: Final = 1.8
+F_AT_0_C: Final = 32.0
+
 G_PER_KG: Final = 1_000.0
+G_PER_T: Final = 1_000_000.0
+J_PER_KJ: Final = 1_000.0
+W_PER_KW: Final = 1_000.0
+KWH_PER_MWH: Final = 1_000.0
+KWH_PER_GWH: Final = 1_000_000.0
+S_PER_H: Final = 3_600.0
+H_PER_DAY: Final = 24.0
 # Bytes of one number in each precision: its bits over eight, and for the 4-bit floats their scales: 8 bits for each 32
 # numbers (OCP Microscaling Formats v1.0) and for each 16 (NVFP4). Quantised int4 files keep scales too (q4_k_m: about 0.6).
 BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {

@@ -28,6 +28,10 @@ from headwater.records import (
     ModelSpec,
     Precision,
     Site,
+    Technology,
+    Tower,
+    Training,
+    WetBulbCurve,
 )
 
 __all__ = [
@@ -49,12 +53,20 @@ __all__ = [
     "model_name",
     "names",
     "site",
+    "curve",
+    "technology",
+    "tower",
+    "training",
     "weights_bytes",
 ]
 
-Kind = Literal["models", "hardware", "engines", "sites", "grids", "factor_sets"]
+Kind = Literal[
+    "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings"
+]
 _FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models")}
 """The files of a kind, where it has not just the one of its name."""
+_PARTS: Final[tuple[tuple[str, Kind], ...]] = (("tower", "towers"), ("curve", "curves"))
+"""What a site names and a deployment's document holds whole."""
 R = TypeVar("R")
 
 CURRENT_FACTORS: Final = "current-2026.11"
@@ -88,13 +100,13 @@ def engine(name: str) -> EngineSpec:
     return _entry("engines", EngineSpec, name)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def site(name: str) -> Site:
     """The data centre or region of that name. Raises CatalogError with close matches when it is not known."""
     return _entry("sites", Site, name)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def grid(name: str) -> Grid:
     """The electricity of that name. Raises CatalogError with close matches when it is not known."""
     return _entry("grids", Grid, name)
@@ -104,6 +116,30 @@ def grid(name: str) -> Grid:
 def factor_set(name: str) -> FactorSet:
     """The factor set of that name. Raises CatalogError with close matches when it is not known."""
     return _entry("factor_sets", FactorSet, name)
+
+
+@lru_cache(maxsize=64)
+def tower(name: str) -> Tower:
+    """The cooling of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("towers", Tower, name)
+
+
+@lru_cache(maxsize=64)
+def curve(name: str) -> WetBulbCurve:
+    """The published wet-bulb curve of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("curves", WetBulbCurve, name)
+
+
+@lru_cache(maxsize=64)
+def technology(name: str) -> Technology:
+    """The way to generate electricity of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("technologies", Technology, name)
+
+
+@lru_cache(maxsize=64)
+def training(name: str) -> Training:
+    """The training of the model of that name. Raises CatalogError with close matches when none is disclosed."""
+    return _entry("trainings", Training, name)
 
 
 def names(kind: Kind) -> tuple[str, ...]:
@@ -177,7 +213,7 @@ def _model_names() -> dict[str, str]:
     }
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
     """All entries of a kind. What bench/fit.py found stands in a file of its own and completes the entries it names; an
     entry that is `like` another has that one's figures where it gives none."""
@@ -192,6 +228,9 @@ def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
             tables[name] = tables[table["like"]] | {key: value for key, value in table.items() if key != "like"}
         elif table.get("kind") == "gpu":
             tables[name] = fitted.get("unmeasured", {}) | table
+    if kind == "sites":
+        for name, table in tables.items():
+            tables[name] = table | {part: _tables(parts)[table[part]] | {"name": table[part]} for part, parts in _PARTS if part in table}
     return tables
 
 
