@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headwater.physics import carbon, energy, formulas, throughput, water
+from headwater.physics import carbon, energy, formulas, place_formulas, throughput, water
 from headwater.physics.formulas import Rule
 from tests.dims import Dim
 
@@ -195,7 +195,7 @@ ALL_RULES = (
     + formulas.UNKNOWN_WORK_RULES
     + formulas.UNKNOWN_SHARE_RULES
     + formulas.ENERGY_RULES
-    + formulas.PLACE_RULES
+    + place_formulas.PLACE_RULES
 )
 
 

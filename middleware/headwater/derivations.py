@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from headwater.records import Footprint
+from headwater.records import Addenda, Footprint
 
 # The step that begins each part.
 _HEADINGS: Final = {
@@ -50,9 +50,9 @@ _OPERATORS: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] 
 }
 
 
-def steps_of(footprint: Footprint) -> list[dict[str, Any]]:
-    """The steps of a footprint as JSON values, as they stand in receipts."""
-    return [asdict(step) | {"inputs": dict(step.inputs)} for step in footprint.steps]
+def steps_of(of: Footprint | Addenda) -> list[dict[str, Any]]:
+    """The steps of a footprint, or of what stands beside one, as JSON values, as they stand in receipts."""
+    return [asdict(step) | {"inputs": dict(step.inputs)} for step in of.steps]
 
 
 def as_lines(steps: Iterable[Mapping[str, Any]], *, brief: bool = False) -> Iterator[str]:

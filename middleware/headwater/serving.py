@@ -9,12 +9,22 @@ from typing import Final
 
 from headwater import catalog
 from headwater.config import DeploymentSettings, Settings
+from headwater.errors import CatalogError
 from headwater.mixes import Mixture
 from headwater.physics.estimate import Profile
+from headwater.places import Places
 from headwater.records import Deployment, Unknown
 
 OTHER: Final = "other"
 """What stands in accounts and metrics for a model that is not in the catalog: never a string a client made up."""
+# The setting that names an entry of a kind.
+_NAMED: Final = {
+    "model": "models",
+    "hardware": "hardware",
+    "engine": "engines",
+    "site": "sites",
+    "set": "factor_sets",
+}
 _CACHED_MODELS: Final = 1_000
 _CACHED_NAME_CHARACTERS: Final = 200
 _MOST_HEARD_COUNT: Final = 256
@@ -117,14 +127,15 @@ class Serving:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.places = Places(settings)
         self.loads: dict[str, Load] = {}
         """By the name that a deployment has in all processes: entries with one name share what is in flight."""
         self._loads = [self.loads.setdefault(each.shared_name, Load()) for each in settings.deployment]
         self._elsewhere = Load()
         self._cache: dict[str | None, Served] = {}
         self._made: dict[tuple[int, str], Served] = {}
-        for deployment in settings.deployment:
-            self._check(deployment)
+        for number, deployment in enumerate(settings.deployment):
+            self._check(number, deployment)
 
     def of(self, model: str | None) -> Served:
         """The deployment for a request's model. A model that nobody knows has no profile, but a reason."""
@@ -187,6 +198,7 @@ class Serving:
         )
 
     def _deployment(self, settings: DeploymentSettings, model: str) -> Deployment:
+        site = self.places.site(settings.site)
         return catalog.deployment(
             model=model,
             hardware=settings.hardware,
@@ -196,14 +208,24 @@ class Serving:
             precision=settings.precision,
             cache_precision=settings.cache_precision,
             engine=settings.engine,
-            site=settings.site,
+            site=site,
+            grid=self.places.grid(site.grid),
             factors=self._settings.factors.set,
             hydro=self._settings.factors.hydro,
             hosting=settings.hosting,
             concurrency=settings.concurrency,
+            training=self.places.training(model),
         )
 
-    def _check(self, settings: DeploymentSettings) -> None:
+    def _check(self, number: int, settings: DeploymentSettings) -> None:
         # Any model of the catalog will do to see that the other names are good.
         fallback = self._settings.fallback.model if self._settings.fallback else None
-        self._deployment(settings, settings.model or fallback or catalog.names("models")[0])
+        try:
+            self._deployment(settings, settings.model or fallback or catalog.names("models")[0])
+        except CatalogError as error:
+            key = next((key for key, kind in _NAMED.items() if f"the catalog of {kind}" in str(error)), None)
+            place: tuple[int | str, ...] = ("deployment", number) if key is None else ("deployment", number, key)
+            if key == "set":
+                place = ("factors", "set")
+            told = f"{self._settings.source}: {self._settings.where(*place)}: {error}"
+            raise CatalogError(told) from None

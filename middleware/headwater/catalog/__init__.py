@@ -6,7 +6,7 @@ The figures stand in the TOML files of this folder. Reads them once, strictly; c
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
 from headwater.catalog.doubts import doubts
+from headwater.catalog.factor_hashes import factor_set_hash
 from headwater.catalog.near import near
 from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
 from headwater.errors import CatalogError
@@ -31,6 +32,7 @@ from headwater.records import (
     Technology,
     Tower,
     Training,
+    TrainingShare,
     WetBulbCurve,
 )
 
@@ -38,6 +40,8 @@ __all__ = [
     "CURRENT_FACTORS",
     "USUAL_ENGINES",
     "CatalogError",
+    "checked",
+    "curve",
     "deployment",
     "deployment_document",
     "deployment_from_document",
@@ -53,7 +57,6 @@ __all__ = [
     "model_name",
     "names",
     "site",
-    "curve",
     "technology",
     "tower",
     "training",
@@ -114,8 +117,10 @@ def grid(name: str) -> Grid:
 
 @lru_cache(maxsize=256)
 def factor_set(name: str) -> FactorSet:
-    """The factor set of that name. Raises CatalogError with close matches when it is not known."""
-    return _entry("factor_sets", FactorSet, name)
+    """The factor set of that name, with its hash. Raises CatalogError with close matches when it is not known."""
+    found = _entry("factor_sets", FactorSet, name)
+    places = {kind: _tables(kind) for kind in ("sites", "grids")}
+    return replace(found, document_hash=factor_set_hash(_tables("factor_sets")[name], places))
 
 
 @lru_cache(maxsize=64)
@@ -164,11 +169,14 @@ def deployment(
     hydro: Hydro | None = None,
     hosting: Hosting = "own",
     concurrency: float | None = None,
+    grid: Grid | None = None,
+    training: TrainingShare | None = None,
 ) -> Deployment:
     """All that an estimate depends on besides the request. Names are looked up; records are validated.
 
     `accelerators` is how many of the server's accelerators hold one copy of the model: all of them when None.
     `precision` is the one that the model was published in when None. `hydro` overrides the factor set's convention.
+    `grid` is the site's own when None.
     """
     server = _named("hardware", HardwareSpec, hardware)
     place = _named("sites", Site, site)
@@ -185,12 +193,18 @@ def deployment(
         cache_precision=cache_precision,
         engine=_named("engines", EngineSpec, engine),
         site=place,
-        grid=grid(place.grid),
+        grid=_entry("grids", Grid, place.grid) if grid is None else grid,
         factors=rules if hydro is None else replace(rules, hydro=hydro),
         hosting=hosting,
         concurrency_count=concurrency,
+        training=training,
     )
     return deployment_from_document(deployment_document(made))
+
+
+def checked(record: R, *, at: str) -> R:
+    """A record that somebody made, if it obeys the rules of catalog entries. Raises CatalogError, naming where (`at`)."""
+    return decode(type(record), asdict(record), at=at)  # type: ignore[call-overload]
 
 
 def _named(kind: Kind, record: type[R], given: str | R) -> R:
@@ -230,7 +244,9 @@ def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
             tables[name] = fitted.get("unmeasured", {}) | table
     if kind == "sites":
         for name, table in tables.items():
-            tables[name] = table | {part: _tables(parts)[table[part]] | {"name": table[part]} for part, parts in _PARTS if part in table}
+            tables[name] = table | {
+                part: _tables(parts)[table[part]] | {"name": table[part]} for part, parts in _PARTS if part in table
+            }
     return tables
 
 

@@ -110,7 +110,9 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
     nothing = {name: None for name in hints if name not in required and _may_be_none(hints[name])}
     given = {
         # A text that need not be there may be empty.
-        name: value if value == "" and name not in required else _value(hints[name], value, at=f"{at}.{name}", name=name)
+        name: value
+        if value == "" and name not in required
+        else _value(hints[name], value, at=f"{at}.{name}", name=name)
         for name, value in table.items()
     }
     record = kind(**(nothing | given))

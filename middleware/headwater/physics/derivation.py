@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from headwater.physics import formulas
+from headwater.physics import formulas, place_formulas
 from headwater.physics.formulas import Rule
 from headwater.physics.rates import UNITY, Rates
 from headwater.records import Deployment, Factor, Mix, Precision, Spread, Step
@@ -35,8 +35,16 @@ class Derivation:
     def take(self, name: str, factor: Factor) -> None:
         """Note a figure of the catalog with its range, source and date."""
         checked = f", checked {factor.checked}" if factor.checked else ""
-        source = f"{factor.source} ({factor.confidence}{checked}; {factor.low:g} to {factor.high:g})"
+        basis = f"{factor.basis}: " if factor.basis else ""
+        source = f"{basis}{factor.source} ({factor.confidence}{checked}; {factor.low:g} to {factor.high:g})"
         self.given(name, factor.value, factor.unit, source)
+
+    def divide(self, name: str, whole: str, count: str, unit: str) -> None:
+        """Note an even part of a known figure."""
+        inputs = ((whole, self.known[whole]), (count, self.known[count]))
+        self.known[name] = self.known[whole] / self.known[count]
+        formula = f"{whole} / {count}"
+        self.steps.append(Step(name=name, formula=formula, inputs=inputs, value=self.known[name], unit=unit))
 
     def follow(self, rules: tuple[Rule, ...]) -> None:
         """Compute each rule from what is known, and note it."""
@@ -250,10 +258,15 @@ def _given_mix(at: Derivation, whose: str, mix: Mix, source: str) -> None:
 def place_on(at: Derivation, *, rates: Rates, spread: Spread, spread_sources: Mapping[str, str]) -> tuple[Step, ...]:
     """Go on from IT energy to what is disclosed, with low and high; the whole derivation."""
     at.take("pue", rates.pue)
-    at.take("wue_l_per_it_kwh", rates.wue_l_per_it_kwh)
+    onsite = rates.onsite
+    for name, factor in onsite.given.items():
+        at.take(name, factor)
+    at.follow(place_formulas.ONSITE_RULES[onsite.method])
+    if onsite.method == "reported":
+        at.take("wue_l_per_it_kwh", onsite.wue_l_per_it_kwh)
     at.take("ewif_l_per_kwh", rates.ewif_l_per_kwh)
     at.take("grid_g_per_kwh", rates.grid_g_per_kwh)
-    at.follow(formulas.PLACE_RULES)
+    at.follow(place_formulas.PLACE_RULES)
     for amount, unit, low_ratio, high_ratio in (
         ("facility_j", "J", spread.energy_low, spread.energy_high),
         ("water_l", "L", spread.water_low, spread.water_high),

@@ -212,10 +212,11 @@ def place_parts(at: Rates) -> dict[str, Part]:
         for side in ("low", "value", "high")
     }
     carbon = around(low=pue.low * grid.low, value=pue.value * grid.value, high=pue.high * grid.high)
+    of_when = "of the hour" if at.is_hourly else "annual, whatever the hour was"
     return {
         "facility_j": ("PUE", around(low=pue.low, value=pue.value, high=pue.high)),
         "water_l": ("WUE + PUE * EWIF", around(**water_l)),
-        "carbon_g": ("PUE * grid", carbon),
+        "carbon_g": (f"PUE * grid ({of_when})", carbon),
     }
 
 

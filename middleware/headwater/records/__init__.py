@@ -58,6 +58,8 @@ from headwater.records.specs import (
 )
 
 __all__ = [
+    "NOTHING_OBSERVED",
+    "NO_USAGE",
     "AccountRow",
     "Addenda",
     "Amounts",
@@ -84,8 +86,6 @@ __all__ = [
     "Method",
     "Mix",
     "ModelSpec",
-    "NOTHING_OBSERVED",
-    "NO_USAGE",
     "Observation",
     "Outcome",
     "Part",

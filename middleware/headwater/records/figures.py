@@ -26,6 +26,7 @@ class Factor:
     unit: str
     basis: str = ""
     source: str
-    checked: str
+    checked: str = ""
+    """The day on which the source was looked at; only an operator's own figure may have none."""
     stale_after: str = ""
     confidence: Confidence

@@ -171,4 +171,3 @@ class TrainingShare:
 
     training: Training
     requests_count: float
-

@@ -1,0 +1,23 @@
+"""A place in one hour, or over the year: its figures made ready for many requests. Knows no request."""
+
+from __future__ import annotations
+
+from headwater.physics.intervals import CERTAIN, flat_ratio, spread, spreads
+from headwater.physics.rates import rates
+from headwater.records import Deployment
+
+
+class Place:
+    """What a joule of IT energy brings with it where and when it is drawn, with the interval of every method."""
+
+    __slots__ = ("ewif_l_per_kwh", "flat_spread", "grid_g_per_kwh", "pue", "rates", "spreads", "wue_l_per_it_kwh")
+
+    def __init__(self, deployment: Deployment, grid_g_per_kwh: float | None, wet_bulb_c: float | None) -> None:
+        self.rates = at = rates(deployment, grid_g_per_kwh=grid_g_per_kwh, wet_bulb_c=wet_bulb_c)
+        self.pue = at.pue.value
+        self.wue_l_per_it_kwh = at.wue_l_per_it_kwh.value
+        self.ewif_l_per_kwh = at.ewif_l_per_kwh.value
+        self.grid_g_per_kwh = at.grid_g_per_kwh.value
+        self.spreads = spreads(deployment, at)
+        flat = deployment.factors.flat_it_j_per_request
+        self.flat_spread = spread(it_ratio=flat_ratio(flat) if flat else CERTAIN, at=at)
