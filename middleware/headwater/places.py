@@ -158,5 +158,5 @@ def _factor(figure: Figure, unit: str, basis: str) -> Factor:
         basis=basis,
         source=f"the operator's own: {figure.source}",
         checked=figure.checked or "",
-        confidence="reported",
+        confidence="own",
     )
