@@ -111,7 +111,7 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
     given = {
         # A text that need not be there may be empty, and so may the date of an operator's own word.
         name: value
-        if value == "" and name not in required
+        if value == "" and (name not in required or _may_be_undated(name, table))
         else _value(hints[name], value, at=f"{at}.{name}", name=name)
         for name, value in table.items()
     }
