@@ -164,6 +164,20 @@ def test_contracts_change_nothing_of_the_charge() -> None:
     assert aside.market_g.value == pytest.approx(footprint.facility_j / J_PER_KWH * 94)
 
 
+def test_the_parts_of_the_energy_add_up_and_idle_time_is_nobodys() -> None:
+    footprint, _ = found(deployment())
+
+    parts = beside.energy_parts(footprint)
+
+    assert parts["accelerator_j"] + parts["host_j"] + parts["overhead_j"] == pytest.approx(footprint.facility_j)
+    assert parts["overhead_j"] == pytest.approx(footprint.it_j * 0.2)
+    assert parts["idle_j"] is None
+    flat = catalog.deployment(
+        model="llama-3.1-70b", hardware="hgx-h100", engine="vllm-0.11", site=site(), factors="seed-2023"
+    )
+    assert beside.energy_parts(found(flat)[0])["accelerator_j"] is None
+
+
 def test_training_is_off_unless_asked_for() -> None:
     _, aside = found(deployment())
 

@@ -157,7 +157,11 @@ def _aside(case: Case, answer: Footprint) -> dict[str, Any]:
     found = case.addenda()
     if found is None:
         return {}
-    return {"beside": beside.as_json(found), "sci": beside.sci(answer, found, case.deployment)}
+    return {
+        "energy_parts": beside.energy_parts(answer),
+        "beside": beside.as_json(found),
+        "sci": beside.sci(answer, found, case.deployment),
+    }
 
 
 def _amount(name: str, value: float, low_ratio: float, high_ratio: float) -> dict[str, Any]:
