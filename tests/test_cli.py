@@ -152,7 +152,8 @@ def test_an_estimate_with_steps_prints_the_derivation_of_each_model() -> None:
         "Derivation of llama-3.1-8b",
         "Derivation of llama-3.1-70b",
     ]
-    assert done.stdout.count("\n  it_j = ") == 2
+    assert done.stdout.count("\n  it_j = host_share_w") == 2
+    assert done.stdout.count("\n  embodied_g = server_embodied_g") == 2
     assert "source: " in done.stdout
 
 
