@@ -15,6 +15,8 @@ _LINEAR_RATIO: Final = 100
 """Amounts further apart than this are drawn on a logarithmic scale: on a linear one the small ones would be nothing."""
 _MOST_DECADES: Final = 8
 _ROUNDING: Final = 1e-6
+_NOTHING: Final = 1e-300
+"""Amounts below it, where floating-point numbers end, choose no scale."""
 _PLAIN_EXPONENTS: Final = range(-3, 7)
 # An interval that spans less than half of its low deserves a third digit.
 _NARROW_RATIO: Final = 1.5
@@ -84,8 +86,8 @@ class Panel:
 
     def scale(self) -> Scale:
         """The axis that holds all its bars with their intervals."""
-        values = [bar.value for bar in self.bars if bar.value]
-        ends = [one for bar in self.bars for one in (bar.low, bar.value, bar.high) if one]
+        values = [bar.value for bar in self.bars if bar.value and bar.value > _NOTHING]
+        ends = [one for bar in self.bars for one in (bar.low, bar.value, bar.high) if one and one > _NOTHING]
         if values and max(values) > _LINEAR_RATIO * min(values):
             return _log_scale(min(values), ends)
         ticks = tuple(value_ticks(max(ends, default=0)))
@@ -124,7 +126,8 @@ class Scale:
             return amount / self.most
         if amount <= self.least:
             return 0.0
-        return math.log(amount / self.least) / math.log(self.most / self.least)
+        bottom = math.log10(self.least)
+        return (math.log10(amount) - bottom) / (math.log10(self.most) - bottom)
 
 
 def _log_scale(smallest: float, ends: Sequence[float]) -> Scale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,23 +37,27 @@ def as_text(what: Bars, *, width: int = 80, encoding: str | None = "utf-8") -> s
 
     No bar is shorter than a dozen columns: in a narrower terminal lines are longer than it.
     """
+    encoding = _known(encoding)
     glyphs = BLOCKS if _can_write(encoding) else PLAIN
     lines = [printable(what.title), *textwrap.wrap(printable(what.subtitle), max(width, _SHORTEST_BAR))]
     for panel in what.panels:
         lines += ["", *_panel(panel, glyphs, width)]
     remarks = [line for remark in what.remarks() for line in textwrap.wrap(remark, max(width, _SHORTEST_BAR))]
     whole = encodable("\n".join([*lines, *([""] if remarks else []), *remarks]))
-    return (
-        whole if glyphs is BLOCKS else whole.encode(encoding or "ascii", "backslashreplace").decode(encoding or "ascii")
-    )
+    return whole.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _can_write(encoding: str | None) -> bool:
-    if encoding is None:
-        return False
+def _known(encoding: str | None) -> str:
+    try:
+        return codecs.lookup(encoding or "ascii").name
+    except LookupError:
+        return "ascii"
+
+
+def _can_write(encoding: str) -> bool:
     try:
         "".join((BLOCKS.fills, BLOCKS.low, BLOCKS.high, BLOCKS.line, BLOCKS.cut)).encode(encoding)
-    except (UnicodeEncodeError, LookupError):
+    except UnicodeEncodeError:
         return False
     return True
 
@@ -66,7 +71,7 @@ def _panel(panel: Panel, glyphs: Glyphs, width: int) -> Iterator[str]:
     bar_width = max(width - label_width - max(map(len, known), default=0) - 4, _SHORTEST_BAR)
     yield f"{printable(panel.heading())}{_legend(panel, scale, glyphs)}"
     for bar, label, said in zip(panel.bars, labels, words, strict=True):
-        shown = label if len(label) <= label_width else label[: label_width - 1] + glyphs.cut
+        shown = label if len(label) <= label_width else label[: label_width - 1].rstrip() + glyphs.cut
         drawn = "" if bar.value is None else f"{_drawn(bar, scale, glyphs, bar_width):<{bar_width}}  "
         yield f"{shown:<{label_width}}  {drawn}{said}"
         notes = [bar.note] if bar.note else []
