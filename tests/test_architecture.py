@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"config", "dialects", "disclosure", "exchange", "identity", "meter", "telemetry", "wellknown"},
     "gateway": BASE | {"dialects", "exchange", "middleware"},
     "reports": BASE | {"ledger", "printable"},
+    "comparisons": BASE | {"cases"},
     "drawing": {"printable"},
     "bars": {"drawing", "printable", "reports"},
     "replay": BASE | {"amounts", "catalog", "drawing", "physics", "printable"},
