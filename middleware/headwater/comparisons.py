@@ -78,13 +78,10 @@ def doubtful_runs(rows: Sequence[Row], *, by: Amount) -> list[tuple[int, int]]:
     return runs
 
 
-def share_doubts(rows: Sequence[Row], runs: Iterable[tuple[int, int]]) -> bool:
+def share_doubts(rows: Sequence[Row], first: int, last: int) -> bool:
     """Whether some rows of a run are of one model on one server, so that what is doubtful of its energy is so in all alike."""
-    for first, last in runs:
-        served = [(row.case.deployment.model.name, row.case.deployment.hardware.name) for row in rows[first : last + 1]]
-        if len(set(served)) < len(served):
-            return True
-    return False
+    served = [(row.case.deployment.model.name, row.case.deployment.hardware.name) for row in rows[first : last + 1]]
+    return len(set(served)) < len(served)
 
 
 Basis = Literal["consumption", "withdrawal", "unstated", "computed", "set"]
@@ -106,8 +103,8 @@ def basis(case: Case) -> Basis:
 
 
 def common(rows: Sequence[Row], told: Callable[[Case], str]) -> str | None:
-    """What is told of all cases; None where they differ."""
-    found = {told(row.case) for row in rows}
+    """What is told of all cases of which something is; None where they differ, "" where nothing is told of any."""
+    found = {words for row in rows if (words := told(row.case))} or {""}
     return found.pop() if len(found) == 1 else None
 
 

@@ -77,7 +77,10 @@ def _head(rows: Sequence[Row]) -> list[str]:
     first = next((row.case for row in rows if not _is_flat(row.case)), None)
     lines = [("request", request_words(rows[0].case))]
     lines += [("in flight", in_flight(first))] if first is not None else []
-    lines += [(name, value) for name, told in _FACETS.items() if (value := common(rows, told))]
+    for name, told in _FACETS.items():
+        value = common(rows, told)
+        partly = "" if all(told(row.case) for row in rows) else " (where a set has no figure per request)"
+        lines += [(name, f"{value}{partly}")] if value else []
     wide = max(len(name) for name, _ in lines)
     return [f"{name:<{wide}}   {value}" for name, value in lines]
 
@@ -108,21 +111,7 @@ def _short(amount: float) -> str:
 
 def remarks(rows: Sequence[Row], *, by: Amount) -> Iterator[str]:
     """Sentences: which order is uncertain, and what does not count alike."""
-    runs = doubtful_runs(rows, by=by)
-    if runs:
-        named = [
-            f"{first + 1} to {last + 1}" if last - first > 1 else f"{first + 1} and {last + 1}" for first, last in runs
-        ]
-        more = f", and of {len(runs) - _MOST_RUNS} runs of rows more," if len(runs) > _MOST_RUNS else ""
-        shared = (
-            " Rows of one model on one server share the doubt about its energy, and are surer apart than their intervals say."
-            if share_doubts(rows, runs)
-            else ""
-        )
-        yield (
-            f"The intervals of rows {', of rows '.join(named[:_MOST_RUNS])}{more} overlap in {by}: "
-            f"their order is not certain.{shared}"
-        )
+    yield from _doubts(rows, by)
     if any(row.multiple_of_least is None and isinstance(row.answer, Footprint) for row in rows):
         yield "The least is zero, so there are no multiples of it."
     if common(rows, lambda case: basis(case)) is None:
@@ -133,6 +122,24 @@ def remarks(rows: Sequence[Row], *, by: Amount) -> Iterator[str]:
             "Water of electricity: hydro=include counts what evaporates from reservoirs, hydro=exclude does not; "
             "rows of the two do not count the same."
         )
+
+
+def _doubts(rows: Sequence[Row], by: Amount) -> Iterator[str]:
+    """Runs that follow from each other are one chain: there only neighbours are too close to be told apart."""
+    chains: list[tuple[int, int, bool]] = []
+    for first, last in doubtful_runs(rows, by=by):
+        if chains and first <= chains[-1][1]:
+            chains[-1] = (chains[-1][0], last, True)
+        else:
+            chains.append((first, last, False))
+    for first, last, is_chain in chains[:_MOST_RUNS]:
+        named = f"{first + 1} {'to' if last - first > 1 else 'and'} {last + 1}"
+        sure = ", each with its neighbours: only the order of rows far apart is" if is_chain else ": their order is not"
+        yield f"The intervals of rows {named} overlap in {by}{sure} certain."
+    if len(chains) > _MOST_RUNS:
+        yield f"So do those of {len(chains) - _MOST_RUNS} more groups of rows."
+    if any(share_doubts(rows, first, last) for first, last, _ in chains):
+        yield "Rows of one model on one server share the doubt about its energy: they are surer apart than their intervals say."
 
 
 def _made_comparable(rows: Sequence[Row]) -> Iterator[str]:
@@ -211,7 +218,7 @@ def as_bars(rows: Sequence[Row], *, by: Amount) -> Bars:
     shared = [value for name, told in _FACETS.items() if name in _IN_TITLE and (value := common(rows, told))]
     more = f"; the {_MOST_BARS} least of {len(rows):,}" if len(rows) > _MOST_BARS else ""
     said = ", ".join([request_words(rows[0].case), *shared])
-    bars = (_bar(row, differing or ["model"], by, size) for row in rows[:_MOST_BARS])
+    bars = (_bar(number, row, differing, by, size) for number, row in enumerate(rows[:_MOST_BARS], 1))
     notes = " ".join(remarks(rows[:_MOST_BARS], by=by))
     return Bars(
         title=f"{by.capitalize()} of one request",
@@ -224,12 +231,12 @@ _NOT_IN_LABELS: Final = ("runs as", "engine", "grid", "WUE basis")
 _IN_TITLE: Final = ("model", "hardware", "site", "factors")
 
 
-def _bar(row: Row, differing: Sequence[str], by: Amount, size: float) -> Bar:
-    label = ", ".join(value for name in differing if (value := _FACETS[name](row.case)))
+def _bar(number: int, row: Row, differing: Sequence[str], by: Amount, size: float) -> Bar:
+    facets = [value for name in differing or ("model",) if (value := _FACETS[name](row.case))]
+    label = f"{number}  {', '.join(facets)}"
     answer = row.answer
     if not isinstance(answer, Footprint):
         return Bar(label=label, value=None, reason=answer.reason)
     at = bounds(answer, by)
-    # Multiplied in the same order as the whole, so that a part is never above it.
     parts = (("on-site", answer.onsite_l * size), ("off-site", answer.offsite_l * size)) if by == "water" else ()
     return Bar(label=label, low=at.low * size, value=at.value * size, high=at.high * size, parts=parts)
