@@ -37,6 +37,6 @@ def tower() -> Tower:
         range_k=exactly(6.0, "K"),
         wet_bulb_c=exactly(10.0, "degC"),
         latent_heat_0c_j_per_kg=exactly(2_500_000.0, "J/kg"),
-        latent_heat_slope_j_per_kg_k=exactly(2_400.0, "J/kg/K"),
-        heat_capacity_j_per_kg_k=exactly(4_200.0, "J/kg/K"),
+        latent_heat_slope_j_per_kg_k=exactly(2_400.0, "J/(kg K)"),
+        heat_capacity_j_per_kg_k=exactly(4_200.0, "J/(kg K)"),
     )

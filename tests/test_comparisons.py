@@ -157,16 +157,16 @@ def test_the_basis_is_the_sets_the_sites_or_computed() -> None:
 
 @given(st.sampled_from(CASES), st.sampled_from(CASES))
 def test_the_ratios_multiply_to_the_whole_exactly(one: Case, other: Case) -> None:
-    answers = one.footprint(), other.footprint()
-    assert isinstance(answers[0], Footprint)
-    assert isinstance(answers[1], Footprint)
+    mine, its = one.footprint(), other.footprint()
+    assert isinstance(mine, Footprint)
+    assert isinstance(its, Footprint)
 
-    ratios = factored(*answers)
+    ratios = factored(mine, its)
 
     assert ratios is not None
     assert ratios.energy_ratio * ratios.water_per_energy_ratio == ratios.water_ratio
-    assert float(ratios.water_ratio) == pytest.approx(answers[0].water_l / answers[1].water_l)
-    assert float(ratios.energy_ratio) == pytest.approx(answers[0].it_j / answers[1].it_j)
+    assert float(ratios.water_ratio) == pytest.approx(mine.water_l / its.water_l)
+    assert float(ratios.energy_ratio) == pytest.approx(mine.it_j / its.it_j)
 
 
 def test_there_is_no_ratio_to_nothing() -> None:
