@@ -309,6 +309,7 @@ def test_the_set_of_2023_beside_the_current_one_with_the_reasons() -> None:
     assert catalog.factor_set("current-2026.11").title in " ".join(why.split())
     grid = catalog.grid(catalog.site("us-average").grid).ewif_hydro_include_l_per_kwh
     assert grid.source in " ".join(why.split())
+    assert catalog.site("us-average").pue.source in " ".join(why.split())
 
 
 def test_the_ratios_that_are_printed_multiply_to_the_whole() -> None:

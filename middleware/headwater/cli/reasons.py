@@ -111,6 +111,8 @@ def sources(at: Deployment) -> Iterator[str]:
     if at.factors.wue_l_per_it_kwh is None:
         wue = at.site.wue_l_per_it_kwh
         told.append(("at the site", wue.source if wue is not None else f"computed from the cooling of {at.site.name}"))
+    if at.factors.pue is None:
+        told.append((_OWN["pue"], at.site.pue.source))
     if at.factors.ewif_l_per_kwh is None:
         told.append(("at power stations", applied.ewif_l_per_kwh.source))
     for about, source in told:
