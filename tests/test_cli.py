@@ -49,12 +49,13 @@ async def _charged(meter: Meter, key: str) -> str:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["demo", "serve", "report", "explain", "estimate", "vocab"]),
+        ([], ["demo", "serve", "report", "explain", "estimate", "compare", "vocab"]),
         (["demo"], ["--once", "--port", "headwater demo --once"]),
         (["serve"], ["--upstream", "--workers", "headwater serve --upstream http://127.0.0.1:8000"]),
         (["report"], ["--month", "--format", "headwater report --month 2026-11 --format csv"]),
         (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
         (["estimate"], ["--input", "--hosted", "--json", "headwater estimate llama-3.1-70b --input 800 --output 300"]),
+        (["compare"], ["--models", "--by", "--plot", "--factors seed-2023,current-2026.11"]),
         (["vocab", "install"], ["headwater vocab install"]),
     ],
 )
