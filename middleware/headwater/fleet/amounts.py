@@ -56,6 +56,8 @@ class Answer:
     embodied_kg: Bounds | None
     embodied_share_kg: Bounds | None
     requests: Bounds | None
+    input_tokens: Bounds | None
+    output_tokens: Bounds | None
     capacity: Capacity | None
     per_request: Each | None
     per_visit: Each | None

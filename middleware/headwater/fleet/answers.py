@@ -80,6 +80,8 @@ class _Answering:
             embodied_kg=making,
             embodied_share_kg=share,
             requests=requests,
+            input_tokens=self._tokens("input_tokens", flat, capacity),
+            output_tokens=self._tokens("output_tokens", flat, capacity),
             capacity=capacity,
             per_request=per_request,
             per_visit=visits[0],
@@ -210,6 +212,14 @@ class _Answering:
             "requests_count", capacity.requests.value, "requests", "what the fleet can serve: capacity_requests_count"
         )
         return capacity.requests
+
+    def _tokens(self, name: str, flat: Factor | None, capacity: Capacity | None) -> Bounds | None:
+        """Tokens of the requests served."""
+        if flat is None and capacity is not None:
+            return capacity.input_tokens if name == "input_tokens" else capacity.output_tokens
+        named = f"{self.deployment.factors.name} counts requests, whatever their tokens"
+        self.reasons[name] = self.reasons["requests"] if flat is None else named
+        return None
 
     def _per_request(self, flat: Factor | None, requests: Bounds | None) -> Each | None:
         if requests is None or requests.value == 0:
