@@ -31,7 +31,10 @@ def as_table(made: Answer) -> str:
     """What was asked, the amounts with low and high, what is not known and why, and the remarks."""
     body = [_row(label, amount) for label, amount in _amounts(made) if amount is not None]
     wide = widths([_HEAD, *body])
-    unknown = [f"{name}: unknown: {why}" for name, why in made.reasons.items()]
+    by_reason: dict[str, list[str]] = {}
+    for name, why in made.reasons.items():
+        by_reason.setdefault(why, []).append(name)
+    unknown = [f"unknown {', '.join(names)}: {why}" for why, names in by_reason.items()]
     said = [line for one in (*unknown, *made.notes) for line in textwrap.wrap(one, _WIDTH, subsequent_indent="  ")]
     table = [aligned(_HEAD, wide), rule(wide), *(aligned(row, wide) for row in body)]
     return "\n".join([*_asked(made), "", *table, *([""] if said else []), *said])

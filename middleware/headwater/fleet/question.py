@@ -138,7 +138,7 @@ class Fleet:
             site=self.site,
             accelerators=self.accelerators_per_replica,
             precision=self.precision,
-            factors=self.factors,
+            factors=catalog.factor_set(self.factors) if isinstance(self.factors, str) else self.factors,
             hydro=self.hydro,
         )
         count = whole.accelerators_count

@@ -21,11 +21,9 @@ def remarks(made: Answer) -> Iterator[str]:
             f"{made.servers_count:,} servers"
         )
     server_w, most_w, flat = factors.server_w, hardware.max_w, factors.flat_it_j_per_request
-    if server_w is not None and most_w is not None and most_w.value != server_w.value:
-        yield (
-            f"{factors.name} draws {server_w.value:,.0f} W per server whatever it is; {hardware.name} draws at most "
-            f"{most_w.value:,.0f} W"
-        )
+    if server_w is not None and (most_w is None or most_w.value != server_w.value):
+        most = "" if most_w is None else f"; {hardware.name} draws at most {most_w.value:,.0f} W"
+        yield f"{factors.name} draws {server_w.value:,.0f} W per server, also where it is a {hardware.name}{most}"
     if flat is not None:
         beside = "" if made.capacity is None else "; the throughput model's capacity stands beside it"
         yield (
