@@ -55,6 +55,7 @@ async def _charged(meter: Meter, key: str) -> str:
         (["report"], ["--month", "--format", "headwater report --month 2026-11 --format csv"]),
         (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
         (["estimate"], ["--input", "--hosted", "--json", "headwater estimate llama-3.1-70b --input 800 --output 300"]),
+        (["fleet"], ["--accelerators", "--load", "--plot", "headwater fleet --factors seed-2023 --visits 600000000"]),
         (["vocab", "install"], ["headwater vocab install"]),
     ],
 )

@@ -190,4 +190,4 @@ class Fleet:
 
 
 def _exactly(value: float, source: str) -> Factor:
-    return Factor(value=value, low=value, high=value, unit="ratio", source=source, confidence="reported")
+    return Factor(value=value, low=value, high=value, unit="ratio", source=source, checked="", confidence="reported")
