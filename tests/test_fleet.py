@@ -181,6 +181,14 @@ def test_the_remarks_need_the_articles_figures(monkeypatch: pytest.MonkeyPatch, 
         article_notes(5.85e6)
 
 
+def test_the_remarks_need_a_mean_to_hold_the_gallon_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = replace(catalog.site("us-average"), wue_l_per_it_kwh=None)
+    monkeypatch.setattr(catalog, "site", lambda name: silent)
+
+    with pytest.raises(CatalogError, match="us-average must have a wue_l_per_it_kwh"):
+        article_notes(5.85e6)
+
+
 def test_what_the_articles_cannot_say_stands_beside_their_figures() -> None:
     made = seed(**CHAT)
 
