@@ -56,6 +56,7 @@ async def _charged(meter: Meter, key: str) -> str:
         (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
         (["estimate"], ["--input", "--hosted", "--json", "headwater estimate llama-3.1-70b --input 800 --output 300"]),
         (["compare"], ["--models", "--by", "--plot", "--factors seed-2023,current-2026.11"]),
+        (["fleet"], ["--accelerators", "--load", "--plot", "headwater fleet --factors seed-2023 --visits 600000000"]),
         (["vocab", "install"], ["headwater vocab install"]),
     ],
 )

@@ -19,6 +19,7 @@ from headwater.catalog.near import near
 from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
 from headwater.errors import CatalogError
 from headwater.records import (
+    Claim,
     Deployment,
     EngineSpec,
     FactorSet,
@@ -41,6 +42,7 @@ __all__ = [
     "USUAL_ENGINES",
     "CatalogError",
     "checked",
+    "claim",
     "curve",
     "deployment",
     "deployment_document",
@@ -64,9 +66,10 @@ __all__ = [
 ]
 
 Kind = Literal[
-    "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings"
-]
-_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models")}
+    "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings",
+    "claims",
+]  # fmt: skip
+_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models"), "claims": ("article",)}
 """The files of a kind, where it has not just the one of its name."""
 _PARTS: Final[tuple[tuple[str, Kind], ...]] = (("tower", "towers"), ("curve", "curves"))
 """What a site names and a deployment's document holds whole."""
@@ -145,6 +148,12 @@ def technology(name: str) -> Technology:
 def training(name: str) -> Training:
     """The training of the model of that name. Raises CatalogError with close matches when none is disclosed."""
     return _entry("trainings", Training, name)
+
+
+@lru_cache(maxsize=64)
+def claim(name: str) -> Claim:
+    """The claim of the 2023 articles of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("claims", Claim, name)
 
 
 def names(kind: Kind) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ for _module in (
     "report",
     "estimate",
     "compare",
+    "fleet",
     "replay",
     "vocab",
 ):
