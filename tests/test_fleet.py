@@ -148,7 +148,7 @@ def test_a_question_of_4_wh_takes_15_ml_and_the_bottle_gives_its_range() -> None
         "25 to 50 questions per 500 mL are 10 to 20 mL each",
         "at 4 Wh a question (15.1 mL)",
         "0.31 Wh, which at a gallon per kWh is 1.17 mL",  # Microsoft, Joule 10(8) 102430
-        "would add 9.1 to 18 ML to the 22.1 ML",
+        "would add 9 to 18 ML to the 22.1 ML",
         "real drift is 0.005 %",
         "which makes 2.2 ML of this energy",
         "2.3 billion gallons of 2019 were requested or granted in three states, not used",

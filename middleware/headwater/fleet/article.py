@@ -10,6 +10,8 @@ from headwater.records import Factor, FactorSet
 from headwater.units import J_PER_KWH, J_PER_WH, KWH_PER_MWH, L_PER_ML, L_PER_US_GALLON, ML_PER_L, W_PER_KW
 
 SEED: Final = "seed-2023"
+_GPT_3: Final = "gpt-3"
+_TOWER: Final = "tower-modern"
 _BILLION: Final = 1e9
 _MILLION: Final = 1e6
 _PERCENT: Final = 100
@@ -35,6 +37,13 @@ def _claim(name: str) -> Factor:
     return catalog.claim(name).figure
 
 
+def _disclosed(name: str) -> Factor:
+    found: Factor | None = getattr(catalog.training(_GPT_3), name)
+    if found is None:
+        raise catalog.CatalogError(f"the training of {_GPT_3} must have {name}")
+    return found
+
+
 def _wue(seed: FactorSet) -> float:
     if seed.wue_l_per_it_kwh is None:
         raise catalog.CatalogError(f"{SEED} must have a wue_l_per_it_kwh: its articles' gallon per kWh")
@@ -52,7 +61,7 @@ def _nameplate(seed: FactorSet) -> str:
 
 
 def _training(wue: float) -> str:
-    said, energy, whole = _claim("gpt3_training_l"), _claim("gpt3_training_kwh"), _claim("gpt3_whole_training_l")
+    said, energy, whole = _claim("gpt3_training_l"), _disclosed("it_kwh"), _claim("gpt3_whole_training_l")
     by_gallon_l = water.onsite_l(it_j=energy.value * J_PER_KWH, wue_l_per_it_kwh=wue)
     return (
         f"training GPT-3 is given as {said.value:,.0f} L; the article's own gallon per kWh on "
@@ -80,9 +89,14 @@ def _questions(seed: FactorSet, wue: float) -> str:
 
 
 def _mist(it_energy_kwh: float, wue: float) -> str:
-    lost, drift = _claim("circulation_loss_ratio"), _claim("tower_drift_ratio")
-    range_k, capacity = _claim("tower_range_k").value, _claim("water_heat_capacity_j_per_kg_k").value
-    evaporated_ratio = capacity * range_k / _claim("water_latent_heat_j_per_kg").value
+    lost, tower = _claim("circulation_loss_ratio"), catalog.tower(_TOWER)
+    drift, range_k, capacity = tower.drift_ratio, tower.range_k.value, tower.heat_capacity_j_per_kg_k.value
+    latent = water.latent_heat_j_per_kg(
+        latent_heat_0c_j_per_kg=tower.latent_heat_0c_j_per_kg.value,
+        latent_heat_slope_j_per_kg_k=tower.latent_heat_slope_j_per_kg_k.value,
+        wet_bulb_c=tower.wet_bulb_c.value,
+    )
+    evaporated_ratio = capacity * range_k / latent
     low_ml, high_ml, real_ml = (
         water.drift_l_per_it_kwh(
             heat_ratio=1, wet_ratio=1, heat_capacity_j_per_kg_k=capacity, range_k=range_k, drift_ratio=ratio
@@ -119,12 +133,13 @@ def _permits() -> str:
 
 
 def _parameters() -> str:
-    said, known = (_claim(name).value / _BILLION for name in ("gpt3_said_count", "gpt3_params_count"))
+    said = _claim("gpt3_said_count").value / _BILLION
+    known = catalog.model(_GPT_3).total_params_count / _BILLION
     return f"GPT-3 has {known:.0f} billion parameters, not {said:.0f}"
 
 
 def _cost() -> str:
-    cost = _claim("gpt3_training_usd")
+    cost = _disclosed("cost_usd")
     return (
         f"{cost.value / _MILLION:.2g} million USD for training GPT-3 is an estimate of others; estimates go from "
         f"{cost.low / _MILLION:g} to {cost.high / _MILLION:g} million"
