@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater import catalog, config
-from headwater.ledger import Ledger, Reader
 from headwater.ledger.connection import connect
 from headwater.ledger.embedded import Embedded
 from headwater.meter import Meter
@@ -254,11 +253,3 @@ async def test_a_month_recomputed_is_the_month_that_the_other_set_would_have_cha
     finally:
         one.ledger.close()
         other.ledger.close()
-
-
-def test_a_ledger_that_runs_is_read_by_another_process_reader(meter: Meter, data_dir: Path) -> None:
-    with Reader.open(data_dir=data_dir) as reader:
-        made = restatement(reader, "2025-01", factors_of(SETS[2]))
-
-    assert isinstance(meter.ledger, Ledger)
-    assert (made.charged.rows, made.recomputed.rows, made.charged_under) == ((), (), ())

@@ -17,8 +17,8 @@ from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Store
 from headwater.records import Charge
 from headwater.reports.entries import TICK_EVERY, month_charges
-from tests.ledger.strategies import charges
 from tests.ledger.conftest import Add
+from tests.ledger.strategies import charges
 from tests.ledger.support import BOB, MONTH, NOV_23_MS, Server, charge, ship, write
 
 DAY_MS = 86_400_000
