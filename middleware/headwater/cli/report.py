@@ -63,6 +63,7 @@ def explain(
     from headwater import ulid
     from headwater.ledger import Reader
     from headwater.receipts import as_text, receipt
+    from headwater.tariffs import Pricing
 
     with explained():
         if not ulid.is_valid(request_id.upper()):
@@ -70,11 +71,12 @@ def explain(
                 f"{request_id!r} is no request id; a Headwater-Id has 26 digits and letters without I, L, O, U"
             )
         loaded = config.load(settings)
+        pricing = Pricing(loaded)
         with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader:
             charge = reader.receipt(request_id.upper())
             if charge is None:
                 raise LedgerError(
                     f"there is no receipt {request_id} in the ledger ({place(loaded)}); receipts are kept for 48 hours"
                 )
-            document = receipt(charge, reader.document(charge.deployment_hash))
+            document = receipt(charge, reader.document(charge.deployment_hash), pricing)
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else as_text(document), nl=as_json)

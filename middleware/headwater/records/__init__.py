@@ -31,6 +31,7 @@ from headwater.records.exchanges import (
 )
 from headwater.records.figures import Confidence, Factor, Hydro
 from headwater.records.metering import Attributed, Boundary, MeasuredWindow, Part, Stay
+from headwater.records.money import Bill, Cost, CostPart, PartName, Tariff, added
 from headwater.records.places import (
     EvaporatedShare,
     FactorSet,
@@ -64,11 +65,14 @@ __all__ = [
     "Addenda",
     "Amounts",
     "Attributed",
+    "Bill",
     "Boundary",
     "Bounds",
     "Charge",
     "ChatRequest",
     "Confidence",
+    "Cost",
+    "CostPart",
     "CountSource",
     "Deployment",
     "EngineSpec",
@@ -89,6 +93,7 @@ __all__ = [
     "Observation",
     "Outcome",
     "Part",
+    "PartName",
     "PeriodTotal",
     "Precision",
     "Prompt",
@@ -97,6 +102,7 @@ __all__ = [
     "Spread",
     "Stay",
     "Step",
+    "Tariff",
     "Technology",
     "TokenCount",
     "Tower",
@@ -109,4 +115,5 @@ __all__ = [
     "Window",
     "WueBasis",
     "WueMethod",
+    "added",
 ]
