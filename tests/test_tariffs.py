@@ -227,7 +227,8 @@ def test_the_water_of_an_hour_costs_by_its_wet_bulb_temperature() -> None:
     served = Served(replace(deployment(), site=site))
 
     cool, warm = (
-        cost(EUR, hours(1, observation=Observation(wet_bulb_c=wet_bulb_c)), served).water for wet_bulb_c in (5.0, 25.0)
+        cost(EUR, replace(hours(1), observation=Observation(wet_bulb_c=wet_bulb_c)), served).water
+        for wet_bulb_c in (5.0, 25.0)
     )
 
     assert cool.basis == warm.basis == "withdrawal"
@@ -363,14 +364,14 @@ def test_the_day_in_utc_on_which_it_ended_decides_the_tariff(moment: str, price:
     assert found.electricity.amount == Fraction(price)
 
 
-def test_before_the_first_tariff_there_is_none_and_the_reason_names_both_days() -> None:
+def test_before_the_first_tariff_there_is_none_and_the_reason_names_its_day() -> None:
     pricing = Pricing(settings({"currency": "EUR", "electricity_per_kwh": 0.3, "valid_from": date(2026, 11, 1)}))
 
     found = pricing.cost(hours(1, ended_ms=at("2026-10-31T23:59:59.999")), None)
 
     assert found is not None
     assert (found.currency, found.valid_from, found.total) == ("EUR", None, None)
-    assert found.electricity.reason == "no tariff is in force on 2026-10-31, only from 2026-11-01 on"
+    assert found.electricity.reason == "no tariff was in force yet: the first is valid from 2026-11-01 on"
 
 
 def test_without_a_tariff_nothing_has_a_cost() -> None:
@@ -392,6 +393,15 @@ def test_the_stored_deployment_is_what_a_charge_is_priced_on() -> None:
         == found[1]
         == cost(replace(EUR, valid_from=None, electricity_per_kwh=None), hours(1), Served(deployment()))
     )
+
+
+def test_a_deployment_that_this_version_cannot_read_leaves_what_the_ledger_itself_knows() -> None:
+    pricing = Pricing(settings({"currency": "EUR", "electricity_per_kwh": "0.21", "servers": {"hgx-h100": 1}}))
+
+    found = pricing.cost(hours(1), '{"of": "another version"}')
+
+    assert found is not None
+    assert (found.electricity.amount, found.server.reason) == (Fraction("0.21"), NO_DOCUMENT)
 
 
 def test_a_number_of_the_settings_is_the_decimal_that_was_written() -> None:

@@ -26,7 +26,7 @@ from headwater.units import (
     microseconds,
 )
 
-NO_DOCUMENT: Final = "the store does not have the deployment that it was charged by"
+NO_DOCUMENT: Final = "the deployment that it was charged by is not in the store, or of another version"
 _M3_PER_L: Final = 1 / Fraction(L_PER_M3)
 
 
@@ -149,7 +149,7 @@ class Pricing:
 
     def __init__(self, settings: Settings) -> None:
         self._tariffs = tariffs(settings)
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, Served | None] = {}
 
     def __bool__(self) -> bool:
         """Whether there is any tariff."""
@@ -166,11 +166,18 @@ class Pricing:
             return None
         tariff = in_force(self._tariffs, charge.ended_ms)
         if tariff is None:
-            first = self._tariffs[0].valid_from
-            return _nothing(self.currency, f"no tariff is in force on {_day(charge.ended_ms)}, only from {first} on")
+            since = self._tariffs[0].valid_from
+            return _nothing(self.currency, f"no tariff was in force yet: the first is valid from {since} on")
         if document and document not in self._served:
-            self._served[document] = Served(catalog.deployment_from_document(document))
+            self._served[document] = _read(document)
         return cost(tariff, charge, self._served.get(document or ""))
+
+
+def _read(document: str) -> Served | None:
+    try:
+        return Served(catalog.deployment_from_document(document))
+    except CatalogError:
+        return None  # another version of headwater wrote it
 
 
 def _nothing(currency: str, reason: str, valid_from: date | None = None) -> Cost:

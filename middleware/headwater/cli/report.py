@@ -12,6 +12,7 @@ import typer
 from headwater import config
 from headwater.cli import ConfigOption, app, explained, place
 from headwater.errors import ConfigError, LedgerError
+from headwater.printable import printable
 
 
 class ReportFormat(StrEnum):
@@ -26,9 +27,14 @@ class ReportFormat(StrEnum):
 def report(
     month: Annotated[str | None, typer.Option(help="Calendar month in UTC, like 2026-11. Default: this month.")] = None,
     output_format: Annotated[ReportFormat, typer.Option("--format", help="What to print.")] = ReportFormat.TABLE,
+    without_cost: Annotated[
+        bool,
+        typer.Option("--no-cost", help="Leave the cost out: it is added up from every single charge of the month."),
+    ] = False,
     settings: ConfigOption = None,
 ) -> None:
-    """Print the usage statement of a month: energy, water and carbon per user. Works with and without a running server.
+    """Print the usage statement of a month: energy, water and carbon per user, and cost where the settings have a tariff.
+    Works with and without a running server.
 
     \b
     Examples:
@@ -37,14 +43,19 @@ def report(
       headwater report --format json | jq '.rows[] | {user, energy_j}'
     """
     from headwater.ledger import Reader
-    from headwater.reports import as_csv, as_json, as_table, month_now, statement
+    from headwater.reports import as_csv, as_json, as_table, costs, month_now, statement
+    from headwater.tariffs import Pricing
 
     with explained():
         loaded = config.load(settings)
+        pricing = Pricing(loaded)
         with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader:
             made = statement(reader, month if month is not None else month_now(time.time()))
+            found = costs(reader, made, pricing) if pricing and not without_cost else None
+    if found is not None and found.reason and output_format is ReportFormat.CSV:
+        typer.echo(f"headwater: without costs: {printable(found.reason)}", err=True)
     render = {ReportFormat.TABLE: as_table, ReportFormat.CSV: as_csv, ReportFormat.JSON: as_json}[output_format]
-    typer.echo(render(made), nl=False)
+    typer.echo(render(made, found), nl=False)
 
 
 @app.command()
