@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "middleware": BASE
     | {"config", "dialects", "disclosure", "exchange", "identity", "meter", "telemetry", "wellknown"},
     "gateway": BASE | {"dialects", "exchange", "middleware"},
-    "reports": BASE | {"ledger", "money", "printable", "tariffs"},
+    "reports": BASE | {"amounts", "catalog", "ledger", "money", "physics", "printable", "tariffs"},
     "replay": BASE | {"amounts", "catalog", "physics", "printable"},
     "demo": {"*"},
     "cli": {"*"},

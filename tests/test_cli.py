@@ -53,6 +53,10 @@ async def _charged(meter: Meter, key: str) -> str:
         (["demo"], ["--once", "--port", "headwater demo --once"]),
         (["serve"], ["--upstream", "--workers", "headwater serve --upstream http://127.0.0.1:8000"]),
         (["report"], ["--month", "--format", "headwater report --month 2026-11 --format csv"]),
+        (
+            ["recompute"],
+            ["--factors", "--hydro", "--format", "headwater recompute --month 2026-11 --factors seed-2023\n"],
+        ),
         (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
         (["estimate"], ["--input", "--hosted", "--json", "headwater estimate llama-3.1-70b --input 800 --output 300"]),
         (["vocab", "install"], ["headwater vocab install"]),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from headwater.__about__ import __version__
-from headwater.amounts import amounts
+from headwater.amounts import amounts, storable
 from headwater.config import Settings
 from headwater.errors import HeadwaterError
 from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
@@ -21,12 +21,9 @@ from headwater.serving import Served, Serving
 from headwater.tariffs import Pricing
 from headwater.telemetry import MeterProvider, Telemetry
 from headwater.tokens import TokenCounter
-from headwater.units import J_PER_KWH
 
 log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
-# A gigawatt for an hour: no request's share, and far inside the ledger's 64 bits.
-_MOST_FACILITY_J: Final = 1e6 * J_PER_KWH
 
 
 def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:
@@ -156,13 +153,10 @@ class Meter:
             )
 
     def footprint(self, served: Served, usage: Usage, observation: Observation) -> Footprint | Unknown:
-        """Price an exchange. What no ledger could hold has no footprint: it is nobody's true share."""
+        """Price an exchange. What no ledger could hold has no footprint."""
         if served.profile is None:
             return served.unknown
-        found = served.profile.estimate(usage, observation)
-        if isinstance(found, Footprint) and not found.facility_j * found.spread.energy_high < _MOST_FACILITY_J:
-            return Unknown(reason="out-of-range")
-        return found
+        return storable(served.profile.estimate(usage, observation))
 
     def month(self) -> str:
         """The calendar month (UTC) that accounts are kept under now: `2026-11`."""

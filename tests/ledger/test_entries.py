@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +17,9 @@ from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Store
 from headwater.records import Charge
 from headwater.reports.entries import TICK_EVERY, month_charges
+from tests.ledger.conftest import Add
 from tests.ledger.strategies import charges
-from tests.ledger.support import BOB, KEY, MONTH, NOV_23_MS, Server, charge, ship, write
+from tests.ledger.support import BOB, MONTH, NOV_23_MS, Server, charge, ship, write
 
 DAY_MS = 86_400_000
 NEXT_MONTH_MS = NOV_23_MS + 8 * DAY_MS
@@ -29,24 +28,6 @@ TIMES = st.integers(NOV_23_MS, NOV_23_MS + 14 * DAY_MS)
 SOME = st.lists(
     charges(amounts=st.integers(0, 2**50), times_ms=TIMES), max_size=30, unique_by=lambda each: each.request_id
 )
-Add = Callable[..., Reader]
-
-
-@pytest.fixture
-def add(server: Server, tmp_path: Path) -> Iterator[Add]:
-    """Puts charges into the store, one journal a call; gives a reader."""
-    store = Store(server.url)
-    store.check(KEY)
-    numbers = itertools.count()
-
-    def put(*some: Charge) -> Reader:
-        journal = write(tmp_path, some, journal_id=f"j{next(numbers)}")
-        ship(journal, store)
-        journal.close(durable_to=journal.position())
-        return Reader(store)
-
-    yield put
-    store.close()
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

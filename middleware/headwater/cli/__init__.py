@@ -87,6 +87,7 @@ def _options(
 for _module in (
     "serve",
     "report",
+    "recompute",
     "estimate",
     "replay",
     "vocab",
