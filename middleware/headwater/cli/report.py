@@ -11,6 +11,7 @@ import typer
 
 from headwater import config
 from headwater.cli import ConfigOption, app, explained, place
+from headwater.cli.progress import progress
 from headwater.errors import ConfigError, LedgerError
 from headwater.printable import printable
 
@@ -51,7 +52,10 @@ def report(
         pricing = Pricing(loaded)
         with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader:
             made = statement(reader, month if month is not None else month_now(time.time()))
-            found = costs(reader, made, pricing) if pricing and not without_cost else None
+            found = None
+            if pricing and not without_cost:
+                with progress("charges") as stage:
+                    found = costs(reader, made, pricing, stage("adding up costs"))
     if found is not None and found.reason and output_format is ReportFormat.CSV:
         typer.echo(f"headwater: without costs: {printable(found.reason)}", err=True)
     render = {ReportFormat.TABLE: as_table, ReportFormat.CSV: as_csv, ReportFormat.JSON: as_json}[output_format]
