@@ -18,6 +18,7 @@ from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key
 from headwater.ledger import Ledger
 from headwater.records import Charge, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
+from headwater.tariffs import Pricing
 from headwater.telemetry import MeterProvider, Telemetry
 from headwater.tokens import TokenCounter
 
@@ -52,6 +53,8 @@ class Meter:
         self.wall_s = wall_s
         self.clock_s = clock_s
         self.serving = Serving(settings)
+        # Made even where no client sees it: a tariff that cannot be used must stop the start, not the first report.
+        self.pricing = Pricing(settings)
         self.telemetry = Telemetry(__version__, meter_provider)
         self.counter = counter if counter is not None else TokenCounter()
         key = load_key(settings.ledger.data_dir)

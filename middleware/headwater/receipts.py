@@ -6,10 +6,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from headwater import beside, catalog, derivations
+from headwater import beside, catalog, derivations, money
 from headwater.physics.addenda import addenda
 from headwater.physics.estimate import Profile
 from headwater.records import Amounts, Charge, Deployment, Footprint
+from headwater.tariffs import Pricing
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
 
 VERSION = 1
@@ -17,14 +18,16 @@ ROUNDING = 1e-9
 """What a chain of floating-point operations in another order may differ by."""
 
 
-def receipt(charge: Charge, document: str | None) -> dict[str, Any]:
+def receipt(charge: Charge, document: str | None, pricing: Pricing | None = None) -> dict[str, Any]:
     """The receipt of a charge as JSON values. `document`: the stored deployment it was priced with, where there is one.
+    `pricing`: the operator's tariffs; None shows no cost.
 
     The derivation is recomputed from the stored inputs, not stored: if it did not give the charged amounts again, the
     receipt would say so in `derivation_agrees`.
     """
     deployment = catalog.deployment_from_document(document) if document else None
     footprint = _derive(charge, deployment)
+    cost = pricing.cost(charge, document) if pricing is not None else None
     return {
         "v": VERSION,
         "id": charge.request_id,
@@ -46,6 +49,7 @@ def receipt(charge: Charge, document: str | None) -> dict[str, Any]:
         "charged": None if charge.amounts is None else _amounts(charge.amounts),
         "reason": charge.reason or None,
         **_beside(footprint, deployment, charge),
+        "cost": None if cost is None else money.as_json(cost),
         "deployment": None if deployment is None else deployment_facts(deployment, charge.deployment_hash),
         "derivation": derivations.steps_of(footprint) if footprint else [],
         "derivation_agrees": None
@@ -170,6 +174,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
             f"on-site {charged['water_onsite_ul']:.6g}, off-site {charged['water_offsite_ul']:.6g}"
         ),
         f"  carbon      {charged['carbon_g']:.4g} g CO2e ({carbon_low:.4g} to {carbon_high:.4g})",
+        *(money.as_lines(document["cost"]) if document["cost"] is not None else ()),
     ]
     aside = list(beside.as_lines(document["beside"] or {}))
     lines += ["", "Beside it, no part of it, and not to be added up", *aside] if aside else []

@@ -55,6 +55,9 @@ NANOLITRES_PER_L: Final = 1_000_000_000
 MICROGRAMS_PER_G: Final = 1_000_000
 MICROJOULES_PER_KWH: Final = 3_600_000_000_000
 NANOLITRES_PER_UL: Final = 1_000
+NANOLITRES_PER_M3: Final = 1_000_000_000_000
+MICROSECONDS_PER_S: Final = 1_000_000
+MS_PER_S: Final = 1_000
 
 
 def microjoules(energy_j: float) -> int:
@@ -70,3 +73,8 @@ def nanolitres(water_l: float) -> int:
 def micrograms(carbon_g: float) -> int:
     """CO2-equivalent for the ledger, rounded half to even."""
     return round(carbon_g * MICROGRAMS_PER_G)
+
+
+def microseconds(time_s: float) -> int:
+    """Time that is paid for, rounded half to even."""
+    return round(time_s * MICROSECONDS_PER_S)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from headwater.config.lines import Lines
+from headwater.config.lines import Lines, Misplaced, Place
 from headwater.config.settings import (
     DeploymentSettings,
     Figure,
@@ -73,10 +73,16 @@ def load(
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        told = [f"  {lines.where(part['loc'])}: {_words(part)}" for part in error.errors()]
+        told = [f"  {lines.where(_place(part))}: {_words(part)}" for part in error.errors()]
         raise ConfigError("\n".join([f"{lines.name} cannot be used:", *told])) from None
     settings.found_in(lines)
     return settings
+
+
+def _place(part: Any) -> Place:
+    found = part.get("ctx", {}).get("error")
+    place: Place = found.place if isinstance(found, Misplaced) else part["loc"]
+    return place
 
 
 def _words(part: Any) -> str:

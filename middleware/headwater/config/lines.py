@@ -20,6 +20,14 @@ _LONG_QUOTES: Final = ('"""', "'''")
 Place = tuple[int | str, ...]
 
 
+class Misplaced(ValueError):
+    """A setting that is wrong beside others, and where it stands: the check of the whole finds it, with no place."""
+
+    def __init__(self, told: str, place: Place) -> None:
+        super().__init__(told)
+        self.place = place
+
+
 class Lines:
     """The lines of one settings file, or of none: settings that came as a mapping have names only."""
 
@@ -41,6 +49,8 @@ class Lines:
         """A setting as people look for it: its line, where that is known, and its name."""
         told = _name(location)
         at = tuple(location)
+        if len(at) > 1 and at[:2] not in self._lines and isinstance(at[1], int):
+            at = (at[0], *at[2:])  # a list of one, written as a plain table
         while at and at not in self._lines:
             at = at[:-1]
         return f"line {self._lines[at]}, {told}" if at else told

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,11 +20,11 @@ from pydantic import (
     model_validator,
 )
 
-from headwater.config.lines import Lines
+from headwater.config.lines import Lines, Misplaced
+from headwater.config.prices import Currency, Day, Price
 from headwater.records import Hosting, Hydro, Precision, WueBasis, WueMethod
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
-_Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False, max_digits=18)]
 
 
 class _Section(BaseModel):
@@ -191,14 +189,14 @@ class SiteSettings(_Section):
 
 
 class TariffSettings(_Section):
-    """`[[tariff]]`: prices from a day on. Numbers may be written as texts, to be exact."""
+    """`[[tariff]]`: prices from a day on. A number of more than 15 digits is written as a text."""
 
-    valid_from: date | None = None
+    valid_from: Day | None = None
     """The first day in UTC; None: from the beginning."""
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    electricity_per_kwh: _Price | None = None
-    water_per_m3: _Price | None = None
-    servers: dict[_Name, _Price] = Field(default_factory=dict)
+    currency: Currency
+    electricity_per_kwh: Price | None = None
+    water_per_m3: Price | None = None
+    servers: dict[_Name, Price] = Field(default_factory=dict)
     """Price of a whole server, by catalog name."""
 
 
@@ -217,9 +215,11 @@ class FactorSettings(_Section):
 
 
 class DisclosureSettings(_Section):
-    """`[disclosure]`. `usage`: fold into the reply's usage; `off`: headers and receipts only."""
+    """`[disclosure]`. `usage`: fold into the reply's usage; `off`: headers and receipts only. `cost`: receipts over HTTP show
+    what a request cost by the `[[tariff]]`; whoever sees it can work out the prices."""
 
     placement: Literal["usage", "off"] = "usage"
+    cost: bool = False
 
 
 class LimitSettings(_Section):
@@ -260,17 +260,20 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _told_apart(self) -> Self:
-        named: tuple[tuple[str, list[object]], ...] = (
-            ("[[site]]", [site.name for site in self.site]),
-            ("[[grid]]", [grid.name for grid in self.grid]),
-            ("[[tariff]] valid_from", [tariff.valid_from for tariff in self.tariff]),
+        named: tuple[tuple[str, str, list[str]], ...] = (
+            ("site", "name", [repr(site.name) for site in self.site]),
+            ("grid", "name", [repr(grid.name) for grid in self.grid]),
+            ("tariff", "valid_from", [str(tariff.valid_from or "from the beginning") for tariff in self.tariff]),
         )
-        for kind, names in named:
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if len(set(names)) < len(names):
-                raise ValueError(f"{kind} {twice!r} is there more than once")
-        if len({tariff.currency for tariff in self.tariff}) > 1:
-            raise ValueError("all [[tariff]] must have one currency; sums over several have none")
+        for kind, key, names in named:
+            twice = next((number for number, name in enumerate(names) if name in names[:number]), None)
+            if twice is not None:
+                told = f"[[{kind}]] {names[twice]} is there more than once; change its {key}, or leave it out"
+                raise Misplaced(told, (kind, twice, key))
+        for number, tariff in enumerate(self.tariff):
+            if tariff.currency != self.tariff[0].currency:
+                told = f"{tariff.currency} after {self.tariff[0].currency}: all [[tariff]] must have one currency, as sums do"
+                raise Misplaced(told, ("tariff", number, "currency"))
         return self
 
     def found_in(self, lines: Lines) -> None:

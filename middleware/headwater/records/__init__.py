@@ -31,6 +31,7 @@ from headwater.records.exchanges import (
 )
 from headwater.records.figures import Claim, Confidence, Factor, Hydro
 from headwater.records.metering import Attributed, Boundary, MeasuredWindow, Part, Stay
+from headwater.records.money import Bill, Cost, CostPart, PartName, Tariff, added
 from headwater.records.places import (
     EvaporatedShare,
     FactorSet,
@@ -64,12 +65,15 @@ __all__ = [
     "Addenda",
     "Amounts",
     "Attributed",
+    "Bill",
     "Boundary",
     "Bounds",
     "Charge",
     "ChatRequest",
     "Claim",
     "Confidence",
+    "Cost",
+    "CostPart",
     "CountSource",
     "Deployment",
     "EngineSpec",
@@ -90,6 +94,7 @@ __all__ = [
     "Observation",
     "Outcome",
     "Part",
+    "PartName",
     "PeriodTotal",
     "Precision",
     "Prompt",
@@ -98,6 +103,7 @@ __all__ = [
     "Spread",
     "Stay",
     "Step",
+    "Tariff",
     "Technology",
     "TokenCount",
     "Tower",
@@ -110,4 +116,5 @@ __all__ = [
     "Window",
     "WueBasis",
     "WueMethod",
+    "added",
 ]

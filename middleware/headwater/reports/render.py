@@ -7,10 +7,12 @@ import io
 import json
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
+from headwater import money
 from headwater.printable import printable
-from headwater.records import AccountRow
+from headwater.records import AccountRow, Bill
+from headwater.reports.costs import NO_BILL, Costs
 from headwater.reports.statement import Statement
 from headwater.reports.tables import aligned, rule, short, widths
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, MICROJOULES_PER_KWH, NANOLITRES_PER_L
@@ -19,6 +21,7 @@ _J: Final = Decimal(MICROJOULES_PER_J)
 WH: Final = Decimal(MICROJOULES_PER_KWH) / 1000
 ML: Final = Decimal(NANOLITRES_PER_L) / 1000
 G: Final = Decimal(MICROGRAMS_PER_G)
+_CENTS: Final = 2
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 
 _COLUMNS: Final[tuple[tuple[str, Callable[[AccountRow], int | Decimal]], ...]] = (
@@ -45,13 +48,14 @@ _COLUMNS: Final[tuple[tuple[str, Callable[[AccountRow], int | Decimal]], ...]] =
 )
 
 
-def as_csv(statement: Statement) -> str:
-    """RFC 4180 with LF: a row per user, no total (sums belong to the sheet); exact decimals, nothing rounded."""
+def as_csv(statement: Statement, costs: Costs | None = None) -> str:
+    """RFC 4180 with LF: a row per user, no total (sums belong to the sheet); exact decimals, nothing rounded but money."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["month", "user", "label", *(name for name, _ in _COLUMNS)])
+    writer.writerow(["month", "user", "label", *(name for name, _ in _COLUMNS), *_bill(costs, NO_BILL)])
     for row in statement.rows:
-        writer.writerow([statement.month, row.user, guarded(row.label or ""), *map(blank, values(row).values())])
+        cells = {**values(row), **_bill_of(costs, row)}
+        writer.writerow([statement.month, row.user, guarded(row.label or ""), *map(blank, cells.values())])
     return out.getvalue()
 
 
@@ -65,18 +69,24 @@ def blank(value: int | str | None) -> int | str:
     return "" if value is None else value
 
 
-def as_json(statement: Statement) -> str:
-    """One object: month, rows, total. Counts as numbers; quantities as exact decimals in strings, null where unknown."""
+def as_json(statement: Statement, costs: Costs | None = None) -> str:
+    """One object: month, rows, total. Counts as numbers; quantities as exact decimals in strings, null where unknown.
+
+    With costs, `cost` says what is not in them, and why.
+    """
     document = {
         "v": 1,
         "month": statement.month,
-        "rows": [{"user": row.user, "label": row.label, **values(row)} for row in statement.rows],
-        "total": values(statement.total),
+        "rows": [
+            {"user": row.user, "label": row.label, **values(row), **_bill_of(costs, row)} for row in statement.rows
+        ],
+        "total": {**values(statement.total), **_bill(costs, costs.total if costs is not None else NO_BILL)},
+        **({} if costs is None else {"cost": _missing(costs)}),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_table(statement: Statement) -> str:
+def as_table(statement: Statement, costs: Costs | None = None) -> str:
     """An aligned table with a total line and the interval of each quantity; plain text."""
     head = [
         "user",
@@ -92,14 +102,20 @@ def as_table(statement: Statement) -> str:
     ]
     body = [_cells(printable(row.label or row.user), row) for row in statement.rows]
     total = _cells("total", statement.total)
+    if costs is not None and not costs.reason:
+        head.append(f"cost {costs.currency}")
+        for cells, row in zip(body, statement.rows, strict=True):
+            cells.append(_money(costs.bills.get(row.user, NO_BILL)))
+        total.append(_money(costs.total))
     wide = widths([head, *body, total])
     lines = [f"Usage statement {statement.month} (UTC)", "", aligned(head, wide), rule(wide)]
     lines += [aligned(line, wide) for line in body]
     lines += [rule(wide), aligned(total, wide)]
-    return "\n".join([*lines, *_remarks(statement.total)]) + "\n"
+    return "\n".join([*lines, *_remarks(statement.total, costs)]) + "\n"
 
 
-def _remarks(total: AccountRow) -> list[str]:
+def _remarks(total: AccountRow, costs: Costs | None) -> list[str]:
+    no_sum = "energy, water and carbon" if costs is None or costs.reason else "energy, water, carbon and cost"
     remarks = [
         f"{count:,} of {total.requests_count:,} requests {words}"
         for count, words in (
@@ -107,12 +123,47 @@ def _remarks(total: AccountRow) -> list[str]:
                 total.not_upstream_count,
                 "came without token counts: those were counted or estimated here, or are unknown.",
             ),
-            (total.unknown_count, "have no footprint: they are in no sum of energy, water and carbon."),
+            (total.unknown_count, f"have no footprint: they are in no sum of {no_sum}."),
             (total.incomplete_count, "did not complete: charged for what was generated, if anything."),
         )
         if count
     ]
+    for lack in costs.missing if costs is not None else ():
+        parts = " and ".join(lack.parts)
+        remarks.append(
+            f"{lack.requests_count:,} of {total.requests_count:,} requests cost without {parts}: {lack.reason}."
+        )
+    if costs is not None and costs.reason:
+        remarks.append(f"Without costs: {costs.reason}.")
     return ["", *remarks] if remarks else []
+
+
+def _bill_of(costs: Costs | None, row: AccountRow) -> dict[str, str | None]:
+    return _bill(costs, NO_BILL if costs is None else costs.bills.get(row.user, NO_BILL))
+
+
+def _bill(costs: Costs | None, bill: Bill) -> dict[str, str | None]:
+    """The columns of money, where there are any: a total is the sum of its parts as they are shown."""
+    if costs is None:
+        return {}
+    return {
+        "cost_electricity": money.text(bill.electricity),
+        "cost_water": money.text(bill.water),
+        "cost_server": money.text(bill.server),
+        "cost_total": money.text(bill.total),
+        "currency": costs.currency,
+    }
+
+
+def _missing(costs: Costs) -> dict[str, Any]:
+    missing = [
+        {"parts": list(lack.parts), "requests": lack.requests_count, "reason": lack.reason} for lack in costs.missing
+    ]
+    return {"currency": costs.currency, "missing": missing, "reason": costs.reason or None}
+
+
+def _money(bill: Bill) -> str:
+    return "unknown" if bill.total is None else short(money.decimal(bill.total), least_places=_CENTS)
 
 
 def _cells(name: str, row: AccountRow) -> list[str]:
