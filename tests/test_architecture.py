@@ -50,10 +50,11 @@ ALLOWED: dict[str, set[str]] = {
     "middleware": BASE
     | {"config", "dialects", "disclosure", "exchange", "identity", "meter", "telemetry", "wellknown"},
     "gateway": BASE | {"dialects", "exchange", "middleware"},
-    "reports": BASE | {"amounts", "catalog", "ledger", "money", "physics", "printable", "tariffs"},
+    "reports": BASE | {"amounts", "catalog", "ledger", "money", "physics", "printable", "tables", "tariffs"},
     "comparisons": BASE | {"cases"},
+    "tables": set(),
     "drawing": {"printable"},
-    "bars": {"drawing", "printable", "reports"},
+    "bars": {"drawing", "printable", "tables"},
     "replay": BASE | {"amounts", "catalog", "drawing", "physics", "printable"},
     "demo": {"*"},
     "cli": {"*"},

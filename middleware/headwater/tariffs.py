@@ -26,6 +26,7 @@ from headwater.units import (
     microseconds,
 )
 
+HOSTED: Final = "it is somebody else's server, whose owner buys the electricity and the water"
 NO_DOCUMENT: Final = "the deployment that it was charged by is not in the store, or of another version"
 _M3_PER_L: Final = 1 / Fraction(L_PER_M3)
 
@@ -73,6 +74,7 @@ class Served:
         self._profile = Profile(deployment)
         self._withdrawals: dict[float | None, Fraction | None] = {}
         self.hardware = deployment.hardware.name
+        self.is_hosted = deployment.hosting == "hosted"
 
     def withdrawal_l_per_it_kwh(self, wet_bulb_c: float | None) -> Fraction | None:
         """Water that the site takes, in litres per kWh of IT energy. None: only what it consumes is known."""
@@ -98,6 +100,8 @@ def cost(tariff: Tariff, charge: Charge, served: Served | None) -> Cost:
     """What a charge costs by a tariff. `served`: by whom it was, where that is known."""
     if charge.amounts is None:
         return _nothing(tariff.currency, f"there is no footprint: {charge.reason}", tariff.valid_from)
+    if served is not None and served.is_hosted:
+        return _nothing(tariff.currency, HOSTED, tariff.valid_from)
     return Cost(
         currency=tariff.currency,
         valid_from=tariff.valid_from,

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from headwater.drawing import value_ticks
-from headwater.reports.tables import SHORT_DIGITS, short, significant
+from headwater.tables import SHORT_DIGITS, short, significant
 
 _LINEAR_RATIO: Final = 100
 """Amounts further apart than this are drawn on a logarithmic scale: on a linear one the small ones would be nothing."""

@@ -16,7 +16,7 @@ from headwater.cli.reasons import as_json as reasons_json
 from headwater.cli.reasons import as_lines as reasons_lines
 from headwater.comparisons import BASES, Amount, Row, basis, bounds, common, doubtful_runs, share_doubts
 from headwater.records import Footprint
-from headwater.reports.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
+from headwater.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
 from headwater.units import J_PER_WH, ML_PER_L
 
 _MOST_BARS: Final = 40

@@ -11,7 +11,7 @@ from headwater.cases import Case
 from headwater.derivations import as_lines, steps_of
 from headwater.receipts import deployment_facts
 from headwater.records import Footprint, Unknown
-from headwater.reports.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
+from headwater.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
 from headwater.units import J_PER_WH, ML_PER_L, S_PER_MS
 
 Answers = Sequence[tuple[Case, Footprint | Unknown]]

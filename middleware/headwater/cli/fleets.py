@@ -13,7 +13,7 @@ from headwater.bars import Bar, Bars, Panel
 from headwater.derivations import as_lines
 from headwater.fleet import Answer, Each, answer
 from headwater.records import Bounds, Site
-from headwater.reports.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
+from headwater.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
 from headwater.units import KWH_PER_MWH, L_PER_M3
 
 VERSION: Final = 1

@@ -14,7 +14,7 @@ from headwater.catalog import CURRENT_FACTORS
 from headwater.comparisons import Factoring, Row, factored
 from headwater.physics.rates import Rates, rates
 from headwater.records import Deployment, Footprint
-from headwater.reports.tables import short, significant
+from headwater.tables import short, significant
 from headwater.units import J_PER_KWH, J_PER_WH, L_PER_US_GALLON, ML_PER_L
 
 _DIGITS: Final = 3

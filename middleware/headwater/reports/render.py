@@ -14,7 +14,7 @@ from headwater.printable import printable
 from headwater.records import AccountRow, Bill
 from headwater.reports.costs import NO_BILL, Costs
 from headwater.reports.statement import Statement
-from headwater.reports.tables import aligned, rule, short, widths
+from headwater.tables import aligned, rule, short, widths
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, MICROJOULES_PER_KWH, NANOLITRES_PER_L
 
 _J: Final = Decimal(MICROJOULES_PER_J)

@@ -12,7 +12,7 @@ from headwater.printable import printable
 from headwater.records import AccountRow, FactorSet
 from headwater.reports.recompute import Restatement
 from headwater.reports.render import ML, WH, G, blank, guarded, is_unknown, values, with_range
-from headwater.reports.tables import aligned, rule, widths
+from headwater.tables import aligned, rule, widths
 
 _HEAD: Final = ("user", "requests", "", "as charged", "(low to high)", "recomputed", "(low to high)")
 _QUANTITIES: Final[tuple[tuple[str, tuple[str, str, str], Decimal], ...]] = (
