@@ -45,6 +45,9 @@ BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {
 
 # No request has more tokens: contexts of 2026 end at ten million. Beyond it a count is a mistake.
 MOST_TOKENS: Final = 1_000_000_000_000
+# No electricity is so dirty, and no air so cold or so hot. Beyond it a figure is in another unit.
+MOST_G_PER_KWH: Final = 10_000.0
+MOST_WET_BULB_C: Final = 60.0
 # No reply took thirty years, and no trace spans as much.
 LONGEST_S: Final = 1e9
 

@@ -80,7 +80,6 @@ class Profile:
             else deployment.engine.fitted_concurrency_count.low
         )
         self._flat = deployment.factors.flat_it_j_per_request
-        self._own = deployment.site.own + deployment.grid.own
 
     def estimate(self, usage: Usage, observation: Observation, *, steps: bool = False) -> Footprint | Unknown:
         """The footprint of one request, or the word for why there is none. `steps` also writes the derivation down.
@@ -300,7 +299,7 @@ class Profile:
             factors=deployment.factors.name,
             hydro=deployment.factors.hydro,
             wue_basis=deployment.site.wue_basis,
-            own=self._own,
+            own=place.own,
             server_s=server_s,
         )
 
