@@ -26,7 +26,7 @@ from headwater.records import (
     Unknown,
     Usage,
 )
-from headwater.units import LONGEST_S, MOST_TOKENS, S_PER_MS
+from headwater.units import LONGEST_S, MOST_G_PER_KWH, MOST_TOKENS, MOST_WET_BULB_C, S_PER_MS
 
 SHORTEST_S: Final = 1e-6
 """No reply was faster than a microsecond."""
@@ -59,6 +59,8 @@ class Case:
     cache_precision: Literal["bf16", "fp8"] = "bf16"
     engine: str | EngineSpec | None = None
     site: str | Site = "us-average"
+    grid_g_per_kwh: float | None = None
+    wet_bulb_c: float | None = None
     factors: str | FactorSet = CURRENT_FACTORS
     hydro: Hydro | None = None
 
@@ -92,6 +94,15 @@ class Case:
         _check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
         _check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
         _check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
+        _check_number("grid_g_per_kwh", self.grid_g_per_kwh, least=0, most=MOST_G_PER_KWH, said="at least 0")
+        coldest_c, hottest_c = -MOST_WET_BULB_C, MOST_WET_BULB_C
+        _check_number(
+            "wet_bulb_c",
+            self.wet_bulb_c,
+            least=coldest_c,
+            most=hottest_c,
+            said=f"at least {coldest_c:g} degrees Celsius",
+        )
         if self.itl_s is not None and self.hosting == "own":
             raise ValueError(
                 f"itl_s ({self.itl_s}) tells how busy somebody else's server is, but hosting is 'own'; "
@@ -148,7 +159,13 @@ class Case:
     def observation(self) -> Observation:
         """What was seen of the request."""
         seen_count = self.concurrency if self.hosting == "own" else None
-        return Observation(elapsed_s=self.observed_s, concurrency_count=seen_count, itl_s=self.itl_s)
+        return Observation(
+            elapsed_s=self.observed_s,
+            concurrency_count=seen_count,
+            itl_s=self.itl_s,
+            grid_g_per_kwh=self.grid_g_per_kwh,
+            wet_bulb_c=self.wet_bulb_c,
+        )
 
     def footprint(self) -> Footprint | Unknown:
         """The answer, with its derivation. Raises CatalogError for a name that is not known."""

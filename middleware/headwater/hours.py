@@ -157,7 +157,7 @@ def _checked(told: object, site: str) -> Hour:
         value: object = getattr(told, name)
         if value is None:
             continue
-        number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+        number = None if isinstance(value, bool) or not isinstance(value, Real) else float(value)
         why = "is no number" if number is None else refusal(name, number)
         if number is None or why:
             raise ConfigError(f"hours({site!r}, ...) returned {name} {value!r}, which {why}; return None where unknown")
@@ -195,6 +195,11 @@ def moment_s(text: str) -> float:
     return time_s
 
 
+def said(time_s: float) -> str:
+    """A moment as people and files write it, in UTC."""
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%dT%H:%MZ}"
+
+
 def read(path: Path, *, repeat: bool = False) -> Hours:
     """The series in a CSV file with the columns `time` and one or both of `grid_g_per_kwh` and `wet_bulb_c`.
 
@@ -223,13 +228,13 @@ class _Reading:
         lines = self._lines(text)
         head = next(lines, "")
         delimiter = max(",;\t", key=head.count)
-        columns = self._columns(_cells(head, delimiter))
+        columns = self._columns(self._cells(head, delimiter))
         times_s, grid_g_per_kwh, wet_bulb_c = array("d"), array("d"), array("d")
         at, grid_at, wet_at = (columns.get(name) for name in ("time", "grid_g_per_kwh", "wet_bulb_c"))
         assert at is not None  # noqa: S101 - the head was refused without it
         before_s, before = -math.inf, ""
         for line in lines:
-            cells = _cells(line, delimiter)
+            cells = self._cells(line, delimiter)
             if len(cells) != len(columns):
                 raise self._error(line.strip(), f"has {len(cells)} cells, where the head has {len(columns)}")
             try:
@@ -256,6 +261,14 @@ class _Reading:
                 raise self._error(line, f"has more than {_MOST_LINE_CHARACTERS} characters; is this the right file?")
             if line.strip() and not line.lstrip().startswith("#"):
                 yield line
+
+    def _cells(self, line: str, delimiter: str) -> list[str]:
+        """The cells of a line by itself: a stray quotation mark must not swallow the rest of the file."""
+        try:
+            cells = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, strict=True), [])
+        except csv.Error as error:
+            raise self._error(line.strip(), f"is no line of CSV ({error}); correct it") from None
+        return [cell.strip() for cell in cells]
 
     def _columns(self, names: Sequence[str]) -> dict[str, int]:
         """Which column holds what."""
@@ -290,8 +303,3 @@ class _Reading:
     def _error(self, found: str, why: str, field: str = "") -> ConfigError:
         at = f"{self._path}, line {max(self._line, 1)}{f', {field}' if field else ''}"
         return ConfigError(f"{at}: {found[:_MOST_SHOWN_CHARACTERS]!r} {why}")
-
-
-def _cells(line: str, delimiter: str) -> list[str]:
-    # A line by itself: a stray quotation mark must not swallow the rest of the file.
-    return [cell.strip() for cell in next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter), [])]

@@ -59,9 +59,17 @@ def _assumed(answers: Answers) -> list[str]:
         ]
     return [
         *lines,
-        f"site        {at.site.name} (grid {at.grid.name})",
+        f"site        {at.site.name} (grid {at.grid.name}){_hour(case)}",
         f"factors     {at.factors.name}, hydro={at.factors.hydro}",
     ]
+
+
+def _hour(case: Case) -> str:
+    """The figures of the hour, where they were given."""
+    grid, wet_bulb = case.grid_g_per_kwh, case.wet_bulb_c
+    told = [] if grid is None else [f"{grid:g} g CO2e per kWh"]
+    told += [] if wet_bulb is None else [f"wet bulb {wet_bulb:g} degrees Celsius"]
+    return f"; in that hour {' and '.join(told)}" if told else ""
 
 
 def _in_flight(case: Case, *, is_believed: bool) -> str:
@@ -126,6 +134,8 @@ def _document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[s
         "images": case.images,
         "observed_s": case.observed_s,
         "itl_s": case.itl_s,
+        "grid_g_per_kwh": case.grid_g_per_kwh,
+        "wet_bulb_c": case.wet_bulb_c,
     }
     rest = {"deployment": deployment_facts(at, catalog.deployment_hash(at)), "warnings": list(case.warnings())}
     if isinstance(answer, Unknown):
