@@ -20,7 +20,7 @@ from headwater.middleware import FootprintMiddleware
 from headwater.receipts import receipt
 from headwater.records import Charge, EvaporatedShare, Factor, Tower
 from headwater.units import MICROGRAMS_PER_G, NANOLITRES_PER_UL
-from tests.asgi import STREAM, STREAM_WITH_USAGE, Seen, call, content, dictionary, json_app, reply, request, stream_app
+from tests.asgi import STREAM_WITH_USAGE, Seen, call, content, dictionary, json_app, reply, request, stream_app
 from tests.conftest import MakeMeter
 
 NOON_S = moment_s("2026-07-01T12:30Z")
@@ -58,13 +58,13 @@ TOWER = Tower(
         checked="2026-11-23",
         confidence="estimated",
     ),
-    cycles_count=_factor(4.0, low=3.0, high=6.0),
+    cycles_count=_factor(4.0, "count", low=3.0, high=6.0),
     drift_ratio=_factor(0.00001),
     range_k=_factor(6.0, "K"),
     wet_bulb_c=_factor(15.0, "degC", low=0.0, high=25.0),
     latent_heat_0c_j_per_kg=_factor(2_501_000.0, "J/kg"),
-    latent_heat_slope_j_per_kg_k=_factor(2_361.0, "J/(kg*K)"),
-    heat_capacity_j_per_kg_k=_factor(4_186.0, "J/(kg*K)"),
+    latent_heat_slope_j_per_kg_k=_factor(2_361.0, "J/(kg K)"),
+    heat_capacity_j_per_kg_k=_factor(4_186.0, "J/(kg K)"),
 )
 
 
@@ -164,7 +164,6 @@ async def test_header_body_charge_and_receipt_of_an_hour_are_equal(
     assert steps["carbon_g"]["value"] == pytest.approx(charged["carbon_g"], abs=1 / MICROGRAMS_PER_G)
     assert steps["onsite_l"]["value"] * 1e6 == pytest.approx(charged["water_onsite_ul"], abs=1 / NANOLITRES_PER_UL)
     assert header["water_ul"][0] == folded["water_ul"] == pytest.approx(charged["water_ul"], rel=5e-3)
-    assert folded["carbon_g"] == pytest.approx(charged["carbon_g"], rel=5e-3)
     assert folded["own"] == ["hours"]
 
 
@@ -221,7 +220,7 @@ async def test_a_stream_is_charged_by_the_hour_in_which_it_ended(
     clock.now_s = moment_s("2026-07-01T00:59:59Z")
 
     def passes(number: int) -> None:
-        if number == len(STREAM):
+        if number == 1:
             clock.now_s = NOON_S
 
     app = FootprintMiddleware(stream_app([content("Hi"), *STREAM_WITH_USAGE], after=passes), meter=meter)
