@@ -180,13 +180,28 @@ class Case:
         steps = () if isinstance(self._answer, Unknown) else self._answer.steps
         return next((step for step in steps if step.name in _DISBELIEVED), None)
 
+    def _unused_of_the_hour(self) -> list[str]:
+        """What was given of the hour and has no part in the answer, in words."""
+        if isinstance(self._answer, Unknown):
+            return []
+        at, told = self.deployment, []
+        if self.grid_g_per_kwh is not None and at.factors.carbon_g_per_kwh is not None:
+            told.append(
+                f"{at.factors.name}: the carbon of the hour has no part in the answer: the factor set has its own"
+            )
+        if self.wet_bulb_c is not None and all(step.name != "wet_bulb_c" for step in self._answer.steps):
+            told.append(
+                f"{at.site.name}: the wet bulb of the hour has no part in the answer: the water at the site is not computed from it"
+            )
+        return told
+
     def warnings(self) -> tuple[str, ...]:
         """What a careful reader of the answer should be told, in words; empty where there is nothing."""
         at = self.deployment
         model, hardware, count = at.model, at.hardware, at.accelerators_count
         if at.factors.flat_it_j_per_request is not None:
-            return ()
-        told = []
+            return tuple(self._unused_of_the_hour())
+        told = self._unused_of_the_hour()
         held = catalog.holds(hardware, count, model, at.precision)
         if held is None and self.accelerators is None and hardware.accelerators_count > 1:
             told.append(

@@ -115,6 +115,7 @@ def estimate(
       headwater estimate llama-3.1-8b llama-3.1-70b --input 800 --output 300 --concurrency 32 --precision fp8
       headwater estimate llama-3.1-70b --input 800 --output 300 --hosted --itl-ms 20 --site azure-westus3 --steps
       headwater estimate llama-3.1-70b --input 800 --output 300 --json | jq '.estimates[].energy_j'
+      headwater estimate llama-3.1-70b --input 800 --output 300 --hours hours.csv --at 2026-07-01T12:00Z
       headwater estimate --list models
     """
     with explained():
