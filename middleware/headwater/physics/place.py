@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from headwater.physics.intervals import CERTAIN, flat_ratio, spread, spreads
+from headwater.physics.intervals import CERTAIN, Ratio, Told, flat_ratio, spread, spreads
 from headwater.physics.rates import rates
 from headwater.records import Deployment
 
@@ -26,7 +27,13 @@ class Place:
         "wue_l_per_it_kwh",
     )
 
-    def __init__(self, deployment: Deployment, grid_g_per_kwh: float | None, wet_bulb_c: float | None) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        ratios: Mapping[Told, Ratio],
+        grid_g_per_kwh: float | None = None,
+        wet_bulb_c: float | None = None,
+    ) -> None:
         self.rates = at = rates(deployment, grid_g_per_kwh=grid_g_per_kwh, wet_bulb_c=wet_bulb_c)
         self.pue = at.pue.value
         self.wue_l_per_it_kwh = at.wue_l_per_it_kwh.value
@@ -36,6 +43,6 @@ class Place:
         is_used = at.is_hourly or (wet_bulb_c is not None and "wet_bulb_c" in at.onsite.given)
         given = deployment.site.own + deployment.grid.own
         self.own = tuple(word for word in given if word != HOURS) + ((HOURS,) if is_used else ())
-        self.spreads = spreads(deployment, at)
+        self.spreads = spreads(ratios, at)
         flat = deployment.factors.flat_it_j_per_request
         self.flat_spread = spread(it_ratio=flat_ratio(flat) if flat else CERTAIN, at=at)
