@@ -76,7 +76,9 @@ def test_the_terms_of_the_sci_standard_add_up() -> None:
         terms["m_g"]
     )
     assert terms["sci_g"] == pytest.approx(terms["e_kwh"] * terms["i_g_per_kwh"] + terms["m_g"])
-    assert (terms["r"], terms["i_method"]) == ("request", "location-based, average")
+    assert (terms["r"], terms["i_method"]) == ("request", "location-based, average of the year")
+    of_the_hour = beside.sci(footprint, aside, at, grid_g_per_kwh=300.0)
+    assert (of_the_hour["i_method"], of_the_hour["i_year"]) == ("location-based, of the hour", None)
 
 
 def test_a_fixed_energy_per_request_knows_no_time_on_a_server_and_so_no_making() -> None:

@@ -67,8 +67,14 @@ def energy_parts(footprint: Footprint) -> dict[str, Any]:
     }
 
 
-def sci(footprint: Footprint, found: Addenda, deployment: Deployment) -> dict[str, Any]:
-    """The terms of ISO/IEC 21031 (Software Carbon Intensity) for one request: `(E * I + M) per R`."""
+def sci(
+    footprint: Footprint, found: Addenda, deployment: Deployment, *, grid_g_per_kwh: float | None = None
+) -> dict[str, Any]:
+    """The terms of ISO/IEC 21031 (Software Carbon Intensity) for one request: `(E * I + M) per R`.
+
+    `grid_g_per_kwh`: carbon of the grid in the hour of the request, where it was known.
+    """
+    is_hourly = grid_g_per_kwh is not None and deployment.factors.carbon_g_per_kwh is None
     steps = {step.name: step.value for step in found.steps}
     e_kwh = footprint.facility_j / J_PER_KWH
     embodied = None if found.embodied_g is None else found.embodied_g.value
@@ -76,8 +82,8 @@ def sci(footprint: Footprint, found: Addenda, deployment: Deployment) -> dict[st
         "e_kwh": e_kwh,
         "i_g_per_kwh": footprint.carbon_g / e_kwh if e_kwh else None,
         "i_grid": deployment.grid.name,
-        "i_year": deployment.grid.year or None,
-        "i_method": "location-based, average",
+        "i_year": None if is_hourly else deployment.grid.year or None,
+        "i_method": "location-based, of the hour" if is_hourly else "location-based, average of the year",
         "m_g": embodied,
         "m_te_g": steps.get("server_embodied_g"),
         "m_tir_s": footprint.server_s,

@@ -29,7 +29,7 @@ from headwater.records import (
     Unknown,
     Usage,
 )
-from headwater.units import LONGEST_S, MOST_TOKENS, S_PER_MS
+from headwater.units import LONGEST_S, MOST_G_PER_KWH, MOST_TOKENS, MOST_WET_BULB_C, S_PER_MS
 
 SHORTEST_S: Final = 1e-6
 """No reply was faster than a microsecond."""
@@ -62,6 +62,8 @@ class Case:
     cache_precision: Literal["bf16", "fp8"] = "bf16"
     engine: str | EngineSpec | None = None
     site: str | Site = "us-average"
+    grid_g_per_kwh: float | None = None
+    wet_bulb_c: float | None = None
     factors: str | FactorSet = CURRENT_FACTORS
     hydro: Hydro | None = None
     training_requests: float | None = None
@@ -99,6 +101,15 @@ class Case:
             "training_requests", self.training_requests, least=1, most=LONGEST_S * MOST_COUNT, said="at least 1"
         )
         check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
+        check_number("grid_g_per_kwh", self.grid_g_per_kwh, least=0, most=MOST_G_PER_KWH, said="at least 0")
+        coldest_c, hottest_c = -MOST_WET_BULB_C, MOST_WET_BULB_C
+        check_number(
+            "wet_bulb_c",
+            self.wet_bulb_c,
+            least=coldest_c,
+            most=hottest_c,
+            said=f"at least {coldest_c:g} degrees Celsius",
+        )
         if self.itl_s is not None and self.hosting == "own":
             raise ValueError(
                 f"itl_s ({self.itl_s}) tells how busy somebody else's server is, but hosting is 'own'; "
@@ -166,12 +177,20 @@ class Case:
     def observation(self) -> Observation:
         """What was seen of the request."""
         seen_count = self.concurrency if self.hosting == "own" else None
-        return Observation(elapsed_s=self.observed_s, concurrency_count=seen_count, itl_s=self.itl_s)
+        return Observation(
+            elapsed_s=self.observed_s,
+            concurrency_count=seen_count,
+            itl_s=self.itl_s,
+            grid_g_per_kwh=self.grid_g_per_kwh,
+            wet_bulb_c=self.wet_bulb_c,
+        )
 
     def addenda(self) -> Addenda | None:
         """What goes with the answer as lines of their own; None where there is no answer."""
         answer = self._answer
-        return addenda(answer, self.deployment) if isinstance(answer, Footprint) else None
+        if isinstance(answer, Unknown):
+            return None
+        return addenda(answer, self.deployment, wet_bulb_c=self.wet_bulb_c)
 
     def footprint(self) -> Footprint | Unknown:
         """The answer, with its derivation. Raises CatalogError for a name that is not known."""
@@ -186,13 +205,28 @@ class Case:
         steps = () if isinstance(self._answer, Unknown) else self._answer.steps
         return next((step for step in steps if step.name in _DISBELIEVED), None)
 
+    def _unused_of_the_hour(self) -> list[str]:
+        """What was given of the hour and has no part in the answer, in words."""
+        if isinstance(self._answer, Unknown):
+            return []
+        at, told = self.deployment, []
+        if self.grid_g_per_kwh is not None and at.factors.carbon_g_per_kwh is not None:
+            told.append(
+                f"{at.factors.name}: the carbon of the hour has no part in the answer: the factor set has its own"
+            )
+        if self.wet_bulb_c is not None and all(step.name != "wet_bulb_c" for step in self._answer.steps):
+            told.append(
+                f"{at.site.name}: the wet bulb of the hour has no part in the answer: the water at the site is not computed from it"
+            )
+        return told
+
     def warnings(self) -> tuple[str, ...]:
         """What a careful reader of the answer should be told, in words; empty where there is nothing."""
         at = self.deployment
         model, hardware, count = at.model, at.hardware, at.accelerators_count
         if at.factors.flat_it_j_per_request is not None:
-            return ()
-        told = []
+            return tuple(self._unused_of_the_hour())
+        told = self._unused_of_the_hour()
         held = catalog.holds(hardware, count, model, at.precision)
         if held is None and self.accelerators is None and hardware.accelerators_count > 1:
             told.append(

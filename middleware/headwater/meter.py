@@ -4,6 +4,7 @@ a charge; knows no HTTP."""
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -13,7 +14,8 @@ from typing import Any, Final
 from headwater.__about__ import __version__
 from headwater.amounts import amounts, storable
 from headwater.config import Settings
-from headwater.errors import HeadwaterError
+from headwater.errors import ConfigError, HeadwaterError
+from headwater.hours import HoursOf
 from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
 from headwater.ledger import Ledger
 from headwater.records import Charge, Footprint, Observation, Outcome, Unknown, Usage
@@ -31,11 +33,17 @@ def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:
     return pseudonymizer.of_digest(rule.lower(), digest)
 
 
+def _at_once(hours: HoursOf | None) -> HoursOf | None:
+    if hours is not None and (not callable(hours) or inspect.iscoroutinefunction(hours)):
+        raise ConfigError(f"hours must be a plain function that returns at once, not {hours!r}")
+    return hours
+
+
 class Meter:
     """One process's meter. Clocks are arguments: `wall_s` for dates, `clock_s` for durations.
 
     Raises:
-        ConfigError: the settings, the identity key or a catalog name cannot be used.
+        ConfigError: the settings, a series of hours, the identity key or a catalog name cannot be used.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class Meter:
         settings: Settings,
         *,
         identify: Identify | None = None,
+        hours: HoursOf | None = None,
         meter_provider: MeterProvider | None = None,
         ledger: Ledger | None = None,
         counter: TokenCounter | None = None,
@@ -52,7 +61,7 @@ class Meter:
         self.settings = settings
         self.wall_s = wall_s
         self.clock_s = clock_s
-        self.serving = Serving(settings)
+        self.serving = Serving(settings, hours_of=_at_once(hours), failed=self.failed)
         # Made even where no client sees it: a tariff that cannot be used must stop the start, not the first report.
         self.pricing = Pricing(settings)
         self.telemetry = Telemetry(__version__, meter_provider)

@@ -1,4 +1,4 @@
-"""The operator's own sites and grids over the catalog's: which figures hold where. Knows settings and catalog; no physics.
+"""The operator's own sites and grids over the catalog's: which figures hold where. Knows settings, catalog and series; no physics.
 
 A figure that the operator gives replaces the catalog's, and its name goes into every disclosure.
 """
@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from headwater import catalog
+from headwater import catalog, hours
 from headwater.config import Figure, GridSettings, Settings, SiteSettings
 from headwater.errors import CatalogError, ConfigError
+from headwater.hours import Hours
 from headwater.records import Factor, Grid, Site, TrainingShare
 
 # Setting -> the word by which disclosures name it, and its unit.
@@ -34,16 +35,17 @@ _MUST: Final = {
 
 
 class Places:
-    """All sites and grids that the settings can name.
+    """All sites and grids that the settings can name, and the series of hours that they have.
 
     Raises:
-        ConfigError: a `[[site]]` or `[[grid]]` cannot be used; names file, line, value and remedy.
+        ConfigError: a `[[site]]`, its series or a `[[grid]]` cannot be used; names file, line, value and remedy.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._grids = {each.name: self._own_grid(number, each) for number, each in enumerate(settings.grid)}
         self._sites = {each.name: self._own_site(number, each) for number, each in enumerate(settings.site)}
+        self._hours = {each.name: self._own_hours(number, each) for number, each in enumerate(settings.site)}
 
     def site(self, name: str) -> Site:
         """The site of that name: the operator's own, else the catalog's. Raises CatalogError when there is none."""
@@ -52,6 +54,10 @@ class Places:
     def grid(self, name: str) -> Grid:
         """The grid of that name: the operator's own, else the catalog's. Raises CatalogError when there is none."""
         return self._grids[name] if name in self._grids else catalog.grid(name)
+
+    def hours(self, name: str) -> Hours | None:
+        """The series of the site of that name, where it has one."""
+        return self._hours.get(name)
 
     def training(self, model: str) -> TrainingShare | None:
         """The share of a model's training, where the operator wants one shown and its training is disclosed."""
@@ -92,6 +98,14 @@ class Places:
         except CatalogError as error:
             raise ConfigError(f"{self._at('site', number, 'grid')}: {error}") from None
         return site
+
+    def _own_hours(self, number: int, own: SiteSettings) -> Hours | None:
+        if own.hours is None:
+            return None
+        try:
+            return hours.read(self._settings.folder / own.hours.expanduser(), repeat=own.hours_repeat)
+        except ConfigError as error:
+            raise ConfigError(f"{self._at('site', number, 'hours')}: {error}") from None
 
     def _at(self, *location: int | str) -> str:
         return f"{self._settings.source}: {self._settings.where(*location)}"

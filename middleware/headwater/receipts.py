@@ -73,7 +73,7 @@ def _beside(footprint: Footprint | None, deployment: Deployment | None, charge: 
     return {
         "energy_parts": beside.energy_parts(footprint),
         "beside": beside.as_json(found),
-        "sci": beside.sci(footprint, found, deployment),
+        "sci": beside.sci(footprint, found, deployment, grid_g_per_kwh=charge.observation.grid_g_per_kwh),
         "beside_derivation": derivations.steps_of(found),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from headwater import catalog
 from headwater.config import DeploymentSettings, Settings
 from headwater.errors import CatalogError
+from headwater.hours import Asked, HoursOf, Series
 from headwater.mixes import Mixture
 from headwater.physics.estimate import Profile
 from headwater.places import Places
@@ -111,6 +113,8 @@ class Served:
     unknown: Unknown
     load: Load = field(repr=False)
     mixture: Mixture = field(default_factory=Mixture, repr=False)
+    hours: Series | None = field(default=None, repr=False)
+    """What its site was like hour by hour; None: the annual figures stand."""
 
     @property
     def is_paced(self) -> bool:
@@ -121,12 +125,24 @@ class Served:
 class Serving:
     """All that the settings say about who serves what; looked up by the model name of a request.
 
+    `hours_of`: the operator's callable, asked for the hours of each site; `failed` is told what goes wrong in it.
+
     Raises:
+        ConfigError: a site or its series cannot be used.
         CatalogError: a deployment names an entry that the catalog does not have.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        hours_of: HoursOf | None = None,
+        failed: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self._settings = settings
+        self._hours_of = hours_of
+        self._failed = failed
+        self._hours: dict[str, Series | None] = {}
         self.places = Places(settings)
         self.loads: dict[str, Load] = {}
         """By the name that a deployment has in all processes: entries with one name share what is in flight."""
@@ -184,7 +200,15 @@ class Serving:
             profile=Profile(deployment),
             unknown=Unknown(reason="no-estimate"),
             load=load,
+            hours=self._hours_at(settings.site),
         )
+
+    def _hours_at(self, site: str) -> Series | None:
+        """One series for a site, whatever runs there: the callable is asked once for all."""
+        if site not in self._hours:
+            file = self.places.hours(site)
+            self._hours[site] = file if self._hours_of is None else Asked(self._hours_of, site, file, self._failed)
+        return self._hours[site]
 
     def _unknown(self, reason: str, load: Load | None = None) -> Served:
         return Served(

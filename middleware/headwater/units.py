@@ -47,6 +47,9 @@ BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {
 MOST_TOKENS: Final = 1_000_000_000_000
 # The hours whose figures a deployment keeps ready: charges come in nearly in order, a day of them is plenty.
 MOST_KEPT_HOURS: Final = 24
+# No electricity is so dirty, and no air so cold or so hot. Beyond it a figure is in another unit.
+MOST_G_PER_KWH: Final = 10_000.0
+MOST_WET_BULB_C: Final = 60.0
 # No reply took thirty years, and no trace spans as much.
 LONGEST_S: Final = 1e9
 

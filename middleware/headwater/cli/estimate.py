@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 import typer
 
-from headwater import catalog
+from headwater import catalog, hours
 from headwater.cases import SHORTEST_S, Case
 from headwater.cli import app, explained, say
 from headwater.cli.estimates import as_json, as_steps, as_table
 from headwater.errors import CatalogError, ConfigError
-from headwater.records import Hydro, Precision
+from headwater.records import Hour, Hydro, Precision
 from headwater.units import LONGEST_S, S_PER_MS
 
 # How the parameters of a case are called on the command line, in messages.
@@ -89,6 +90,14 @@ def estimate(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The serving engine; else the one that fits the server.")] = None,
     site: Annotated[str, typer.Option(help="Data centre or region.")] = "us-average",
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it ends, with a time zone: 2026-07-01T12:00Z; with --hours."),
+    ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option("--hours", metavar="FILE", help="Carbon of the grid and wet bulb by time, as CSV; with --at."),
+    ] = None,
     factors: Annotated[str, typer.Option(help="The factor set.")] = catalog.CURRENT_FACTORS,
     hydro: Annotated[
         Hydropower | None,
@@ -112,6 +121,7 @@ def estimate(
       headwater estimate llama-3.1-8b llama-3.1-70b --input 800 --output 300 --concurrency 32 --precision fp8
       headwater estimate llama-3.1-70b --input 800 --output 300 --hosted --itl-ms 20 --site azure-westus3 --steps
       headwater estimate llama-3.1-70b --input 800 --output 300 --json | jq '.estimates[].energy_j'
+      headwater estimate llama-3.1-70b --input 800 --output 300 --hours hours.csv --at 2026-07-01T12:00Z
       headwater estimate --list models
     """
     with explained():
@@ -145,12 +155,34 @@ def estimate(
             "precision": cast("Precision | None", precision),
             "engine": engine,
             "site": site,
+            **_hour(at, series),
             "factors": factors,
             "hydro": cast("Hydro | None", hydro and hydro.value),
             "training_requests": training_requests,
         }
         cases = [checked_case(model, given) for model in models]
     _print(cases, steps=steps, json_wanted=json_wanted)
+
+
+def _hour(at: str | None, series: Path | None) -> dict[str, float | None]:
+    """What the series knows of a moment. Raises ConfigError where it knows nothing."""
+    if at is None and series is None:
+        return {}
+    if at is None or series is None:
+        given = f"--at ({at})" if series is None else f"--hours ({series})"
+        raise ConfigError(f"{given} needs the other one: --at 2026-07-01T12:00Z --hours FILE")
+    try:
+        time_s = hours.moment_s(at)
+    except ValueError as error:
+        raise ConfigError(f"--at {at!r} {error}") from None
+    known = hours.read(series)
+    found = known.at(time_s)
+    if found == Hour():
+        raise ConfigError(
+            f"--at {at}: {series} says nothing of that hour; it goes from {hours.said(known.begin_s)} to "
+            f"{hours.said(known.end_s)}; name another, or leave out --at and --hours for the annual figures"
+        )
+    return {"grid_g_per_kwh": found.grid_g_per_kwh, "wet_bulb_c": found.wet_bulb_c}
 
 
 def checked_case(model: str, given: dict[str, Any]) -> Case:

@@ -54,7 +54,7 @@ def _assumed(answers: Answers) -> list[str]:
         ]
     return [
         *lines,
-        f"site        {at.site.name} (grid {at.grid.name})",
+        f"site        {at.site.name} (grid {at.grid.name}){_hour(case)}",
         f"factors     {at.factors.name}, hydro={at.factors.hydro}, wue={at.site.wue_basis}",
     ]
 
@@ -67,6 +67,14 @@ def request_words(case: Case, *, is_believed: bool = True) -> str:
     unused = "" if is_believed else ", which is not believed"
     request += [f"{case.observed_s:g} s seen{unused}"] if case.observed_s is not None else []
     return ", ".join(request)
+
+
+def _hour(case: Case) -> str:
+    """The figures of the hour, where they were given."""
+    grid, wet_bulb = case.grid_g_per_kwh, case.wet_bulb_c
+    told = [] if grid is None else [f"{grid:g} g CO2e per kWh"]
+    told += [] if wet_bulb is None else [f"wet bulb {wet_bulb:g} degrees Celsius"]
+    return f"; in that hour {' and '.join(told)}" if told else ""
 
 
 def in_flight(case: Case, *, is_believed: bool = True) -> str:
@@ -140,6 +148,8 @@ def document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[st
         "images": case.images,
         "observed_s": case.observed_s,
         "itl_s": case.itl_s,
+        "grid_g_per_kwh": case.grid_g_per_kwh,
+        "wet_bulb_c": case.wet_bulb_c,
     }
     rest = {"deployment": deployment_facts(at, catalog.deployment_hash(at)), "warnings": list(case.warnings())}
     if isinstance(answer, Unknown):
@@ -168,7 +178,7 @@ def _aside(case: Case, answer: Footprint) -> dict[str, Any]:
     return {
         "energy_parts": beside.energy_parts(answer),
         "beside": beside.as_json(found),
-        "sci": beside.sci(answer, found, case.deployment),
+        "sci": beside.sci(answer, found, case.deployment, grid_g_per_kwh=case.grid_g_per_kwh),
     }
 
 

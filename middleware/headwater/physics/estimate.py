@@ -25,7 +25,7 @@ from headwater.physics.derivation import (
     share_on,
     unknown_work_on,
 )
-from headwater.physics.intervals import Doubts, flat_ratio, it_parts, spread_sources
+from headwater.physics.intervals import Doubts, energy_ratios, flat_ratio, it_parts, spread_sources
 from headwater.physics.pace import Pace
 from headwater.physics.place import Place
 from headwater.physics.replica import Own, Replica
@@ -70,7 +70,8 @@ class Profile:
         self.deployment = deployment
         self.replica = Replica(deployment)
         self._server_share_ratio = deployment.accelerators_count / deployment.hardware.accelerators_count
-        self._annual = Place(deployment, None, None)
+        self._ratios = energy_ratios(deployment)
+        self._annual = Place(deployment, self._ratios)
         self._by_hour: OrderedDict[tuple[float | None, float | None], Place] = OrderedDict()
         self._pace = Pace(self.replica)
         self._fewest_fitted_count = (
@@ -79,7 +80,6 @@ class Profile:
             else deployment.engine.fitted_concurrency_count.low
         )
         self._flat = deployment.factors.flat_it_j_per_request
-        self._own = deployment.site.own + deployment.grid.own
 
     def estimate(self, usage: Usage, observation: Observation, *, steps: bool = False) -> Footprint | Unknown:
         """The footprint of one request, or the word for why there is none. `steps` also writes the derivation down.
@@ -104,7 +104,7 @@ class Profile:
         at = grid_g_per_kwh, wet_bulb_c
         found = self._by_hour.get(at)
         if found is None:
-            found = self._by_hour[at] = Place(self.deployment, grid_g_per_kwh, wet_bulb_c)
+            found = self._by_hour[at] = Place(self.deployment, self._ratios, grid_g_per_kwh, wet_bulb_c)
             if len(self._by_hour) > MOST_KEPT_HOURS:
                 self._by_hour.popitem(last=False)
         return found
@@ -299,7 +299,7 @@ class Profile:
             factors=deployment.factors.name,
             hydro=deployment.factors.hydro,
             wue_basis=deployment.site.wue_basis,
-            own=self._own,
+            own=place.own,
             server_s=server_s,
         )
 

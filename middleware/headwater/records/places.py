@@ -126,6 +126,14 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """What is known of one hour at a site: carbon of its grid, and wet-bulb temperature. None: the annual figure stands."""
+
+    grid_g_per_kwh: float | None = None
+    wet_bulb_c: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FactorSet:
     """A versioned, hashed document that says which rules and overrides an estimate uses.
 
