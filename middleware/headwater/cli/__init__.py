@@ -88,6 +88,7 @@ for _module in (
     "serve",
     "report",
     "estimate",
+    "catalog",
     "replay",
     "vocab",
 ):
