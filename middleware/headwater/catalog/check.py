@@ -160,7 +160,7 @@ def _provenance(kind: Kind, part: Table, as_of: date) -> Iterator[tuple[str, str
         until = stale_after(kind, checked=checked, stale_after=own)
         if until is not None and until < as_of:
             seen = f" (checked {checked})" if checked else ""
-            yield f"is stale since {until}{seen}", "look its source up again; renew value and checked"
+            yield f"is stale after {until}{seen}", "look its source up again; renew value and checked"
 
 
 def _day(text: Any) -> date | None:

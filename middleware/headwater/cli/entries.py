@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from headwater import catalog
 from headwater.catalog.factor_hashes import leaves_places
@@ -132,4 +132,4 @@ def _plain(kind: catalog.Kind, value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value
     parts = dict(PARTS)
     made = {field.name: _plain(parts.get(field.name, kind), getattr(value, field.name)) for field in fields(value)}
-    return made | {"stale_after": _stale_after(kind, value)} if "checked" in made else cast("dict[str, Any]", made)
+    return made | {"stale_after": _stale_after(kind, value)} if "checked" in made else made
