@@ -52,6 +52,21 @@ def as_json(found: Addenda) -> dict[str, Any]:
     return lines
 
 
+def energy_parts(footprint: Footprint) -> dict[str, Any]:
+    """Where the facility's energy of a footprint went, in joules; parts that are not known apart are None.
+
+    `host_j`: processors, memory, fans and supplies of the server. `idle_j`: None, as time without any request is no request's.
+    """
+    known = {step.name: step.value for step in footprint.steps}
+    accelerator_j = known.get("accelerator_j")
+    return {
+        "accelerator_j": accelerator_j,
+        "host_j": None if accelerator_j is None else footprint.it_j - accelerator_j,
+        "overhead_j": footprint.facility_j - footprint.it_j,
+        "idle_j": None,
+    }
+
+
 def sci(footprint: Footprint, found: Addenda, deployment: Deployment) -> dict[str, Any]:
     """The terms of ISO/IEC 21031 (Software Carbon Intensity) for one request: `(E * I + M) per R`."""
     steps = {step.name: step.value for step in found.steps}

@@ -9,8 +9,10 @@ from typing import Final, Literal
 
 from headwater import catalog
 from headwater.catalog import CURRENT_FACTORS
+from headwater.physics.addenda import addenda
 from headwater.physics.estimate import Profile
 from headwater.records import (
+    Addenda,
     Deployment,
     EngineSpec,
     FactorSet,
@@ -23,6 +25,7 @@ from headwater.records import (
     Precision,
     Site,
     Step,
+    TrainingShare,
     Unknown,
     Usage,
 )
@@ -61,6 +64,7 @@ class Case:
     site: str | Site = "us-average"
     factors: str | FactorSet = CURRENT_FACTORS
     hydro: Hydro | None = None
+    training_requests: float | None = None
 
     def __post_init__(self) -> None:
         self._check_tokens()
@@ -91,6 +95,9 @@ class Case:
     def _check_seen(self) -> None:
         _check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
         _check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
+        _check_number(
+            "training_requests", self.training_requests, least=1, most=LONGEST_S * MOST_COUNT, said="at least 1"
+        )
         _check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
         if self.itl_s is not None and self.hosting == "own":
             raise ValueError(
@@ -123,6 +130,7 @@ class Case:
             hosting=self.hosting,
             # On a server of one's own it was seen, elsewhere it is presumed.
             concurrency=self.concurrency if self.hosting == "hosted" else None,
+            training=self._training,
         )
         count = whole.accelerators_count
         if self.accelerators is None:
@@ -132,6 +140,16 @@ class Case:
                 f"attention_accelerators ({self.attention_accelerators}) do not divide the accelerators ({count})"
             )
         return replace(whole, accelerators_count=count, attention_accelerators_count=self.attention_accelerators)
+
+    @property
+    def _training(self) -> TrainingShare | None:
+        """The share of the model's training that is wanted. Raises CatalogError where its training is not disclosed."""
+        if self.training_requests is None:
+            return None
+        name = self.model if isinstance(self.model, str) else self.model.name
+        return TrainingShare(
+            training=catalog.training(catalog.model_name(name) or name), requests_count=self.training_requests
+        )
 
     @property
     def usage(self) -> Usage:
@@ -149,6 +167,11 @@ class Case:
         """What was seen of the request."""
         seen_count = self.concurrency if self.hosting == "own" else None
         return Observation(elapsed_s=self.observed_s, concurrency_count=seen_count, itl_s=self.itl_s)
+
+    def addenda(self) -> Addenda | None:
+        """What goes with the answer as lines of their own; None where there is no answer."""
+        answer = self._answer
+        return addenda(answer, self.deployment) if isinstance(answer, Footprint) else None
 
     def footprint(self) -> Footprint | Unknown:
         """The answer, with its derivation. Raises CatalogError for a name that is not known."""

@@ -83,18 +83,18 @@ class Places:
                 try:
                     changes[key] = read(getattr(own, key))
                 except CatalogError as error:
-                    raise ConfigError(f"{self._settings.where('site', number, key)}: {error}") from None
+                    raise ConfigError(f"{self._at('site', number, key)}: {error}") from None
         if own.wue_l_per_it_kwh is not None:
             changes["wue_method"] = "reported"
         site: Site = self._made(Site, base, changes, at)
         try:
             self.grid(site.grid)
         except CatalogError as error:
-            raise ConfigError(f"{self._settings.where('site', number, 'grid')}: {error}") from None
+            raise ConfigError(f"{self._at('site', number, 'grid')}: {error}") from None
         return site
 
-    def _at(self, kind: str, number: int) -> str:
-        return f"{self._settings.source}: {self._settings.where(kind, number)}"
+    def _at(self, *location: int | str) -> str:
+        return f"{self._settings.source}: {self._settings.where(*location)}"
 
     def _base(self, kind: str, number: int, like: str | None, name: str) -> Site | Grid | None:
         read: Any = catalog.site if kind == "site" else catalog.grid
@@ -105,9 +105,7 @@ class Places:
             found: Site | Grid = read(like)
             return found
         except CatalogError as error:
-            raise ConfigError(
-                f"{self._settings.source}: {self._settings.where(kind, number, 'like')}: {error}"
-            ) from None
+            raise ConfigError(f"{self._at(kind, number, 'like')}: {error}") from None
 
     def _made(self, record: Any, base: Any, changes: dict[str, Any], at: str) -> Any:
         kind = "site" if record is Site else "grid"
@@ -158,5 +156,5 @@ def _factor(figure: Figure, unit: str, basis: str) -> Factor:
         basis=basis,
         source=f"the operator's own: {figure.source}",
         checked=figure.checked or "",
-        confidence="reported",
+        confidence="own",
     )

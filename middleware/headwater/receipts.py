@@ -64,9 +64,10 @@ def _derive(charge: Charge, deployment: Deployment | None) -> Footprint | None:
 def _beside(footprint: Footprint | None, deployment: Deployment | None, charge: Charge) -> dict[str, Any]:
     """What goes with the charge and is no part of it; with the steps that lead to it."""
     if footprint is None or deployment is None:
-        return {"beside": None, "sci": None, "beside_derivation": []}
+        return {"energy_parts": None, "beside": None, "sci": None, "beside_derivation": []}
     found = addenda(footprint, deployment, wet_bulb_c=charge.observation.wet_bulb_c)
     return {
+        "energy_parts": beside.energy_parts(footprint),
         "beside": beside.as_json(found),
         "sci": beside.sci(footprint, found, deployment),
         "beside_derivation": derivations.steps_of(found),

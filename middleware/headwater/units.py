@@ -45,6 +45,8 @@ BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {
 
 # No request has more tokens: contexts of 2026 end at ten million. Beyond it a count is a mistake.
 MOST_TOKENS: Final = 1_000_000_000_000
+# The hours whose figures a deployment keeps ready: charges come in nearly in order, a day of them is plenty.
+MOST_KEPT_HOURS: Final = 24
 # No reply took thirty years, and no trace spans as much.
 LONGEST_S: Final = 1e9
 

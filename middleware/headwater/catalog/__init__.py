@@ -221,7 +221,7 @@ def deployment(
     """
     server = _named("hardware", HardwareSpec, hardware)
     place = _named("sites", Site, site)
-    rules = _named("factor_sets", FactorSet, factors)
+    rules = factor_set(factors) if isinstance(factors, str) else factors
     count = server.accelerators_count if accelerators is None else accelerators
     spec = _named("models", ModelSpec, model)
     made = Deployment(

@@ -109,9 +109,9 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
         raise CatalogError(f"{at}: unknown keys {unknown}, missing keys {missing}")
     nothing = {name: None for name in hints if name not in required and _may_be_none(hints[name])}
     given = {
-        # A text that need not be there may be empty.
+        # A text that need not be there may be empty, and so may the date of an operator's own word.
         name: value
-        if value == "" and name not in required
+        if value == "" and (name not in required or _may_be_undated(name, table))
         else _value(hints[name], value, at=f"{at}.{name}", name=name)
         for name, value in table.items()
     }
@@ -135,6 +135,10 @@ def _shape(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
     hints = get_type_hints(kind)
     required = frozenset(f.name for f in fields(kind) if f.default is MISSING and not _may_be_none(hints[f.name]))
     return hints, required
+
+
+def _may_be_undated(name: str, table: Mapping[str, Any]) -> bool:
+    return name == "checked" and table.get("confidence") == "own"
 
 
 def _may_be_none(hint: Any) -> bool:

@@ -28,6 +28,7 @@ _OPTIONS: Final = {
     "accelerators_count (": "--accelerators (",
     "accelerators must": "--accelerators must",
     "replicas must": "--replicas must",
+    "training_requests must": "--training-requests must",
     "give itl_s, or say hosting='own'": "give --itl-ms, or leave out --hosted",
 }
 
@@ -92,6 +93,10 @@ def estimate(
         Hydropower | None,
         typer.Option(help="Reservoir evaporation in the water of electricity; else as the factor set says."),
     ] = None,
+    training_requests: Annotated[
+        float | None,
+        typer.Option(help="Show a share of the model's training too, spread evenly over so many requests."),
+    ] = None,
     steps: Annotated[bool, typer.Option("--steps", help="Print every factor with its source, and every step.")] = False,
     json_wanted: Annotated[bool, typer.Option("--json", help="Print everything as JSON, in J, L and g.")] = False,
     listing: Annotated[
@@ -141,6 +146,7 @@ def estimate(
             "site": site,
             "factors": factors,
             "hydro": cast("Hydro | None", hydro and hydro.value),
+            "training_requests": training_requests,
         }
         cases = [_case(model, given) for model in models]
     _print(cases, steps=steps, json_wanted=json_wanted)
@@ -168,8 +174,8 @@ def _print(cases: list[Case], *, steps: bool, json_wanted: bool) -> None:
         return
     say(as_table(answers))
     if steps:
-        for _, answer in answers:
-            say(as_steps(answer))
+        for case, answer in answers:
+            say(as_steps(case, answer))
 
 
 def _names(listing: Listing) -> list[str]:

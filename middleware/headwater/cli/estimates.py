@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from headwater import catalog
+from headwater import beside, catalog
 from headwater.cases import Case
 from headwater.derivations import as_lines, steps_of
 from headwater.receipts import deployment_facts
@@ -60,7 +60,7 @@ def _assumed(answers: Answers) -> list[str]:
     return [
         *lines,
         f"site        {at.site.name} (grid {at.grid.name})",
-        f"factors     {at.factors.name}, hydro={at.factors.hydro}",
+        f"factors     {at.factors.name}, hydro={at.factors.hydro}, wue={at.site.wue_basis}",
     ]
 
 
@@ -106,11 +106,17 @@ def _known(answer: Footprint, name: str) -> float | None:
     return next((step.value for step in answer.steps if step.name == name), None)
 
 
-def as_steps(answer: Footprint | Unknown) -> str:
-    """The derivation of one answer, as receipts print it."""
-    if isinstance(answer, Unknown):
+def as_steps(case: Case, answer: Footprint | Unknown) -> str:
+    """The derivation of one answer and of what stands beside it, as receipts print them."""
+    found = case.addenda()
+    if isinstance(answer, Unknown) or found is None:
         return ""
-    return "\n".join(["", f"Derivation of {answer.model}", *as_lines(steps_of(answer))])
+    lines = ["", f"Derivation of {answer.model}", *as_lines(steps_of(answer))]
+    aside = list(beside.as_lines(beside.as_json(found)))
+    if aside:
+        lines += ["", f"Beside {answer.model}, no part of it, and not to be added up", *aside]
+        lines += as_lines(steps_of(found))
+    return "\n".join(lines)
 
 
 def as_json(answers: Answers, *, steps: bool) -> dict[str, Any]:
@@ -141,8 +147,20 @@ def _document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[s
         "water_onsite_l": answer.onsite_l,
         "water_offsite_l": answer.offsite_l,
         **_amount("carbon_g", answer.carbon_g, within.carbon_low, within.carbon_high),
+        **_aside(case, answer),
         **rest,
         **({"derivation": steps_of(answer)} if steps else {}),
+    }
+
+
+def _aside(case: Case, answer: Footprint) -> dict[str, Any]:
+    found = case.addenda()
+    if found is None:
+        return {}
+    return {
+        "energy_parts": beside.energy_parts(answer),
+        "beside": beside.as_json(found),
+        "sci": beside.sci(answer, found, case.deployment),
     }
 
 

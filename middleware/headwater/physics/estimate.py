@@ -30,9 +30,8 @@ from headwater.physics.pace import Pace
 from headwater.physics.place import Place
 from headwater.physics.replica import Own, Replica
 from headwater.records import Deployment, Footprint, Method, Mix, Observation, Spread, Unknown, Usage
-from headwater.units import MOST_TOKENS
+from headwater.units import MOST_KEPT_HOURS, MOST_TOKENS
 
-_KEPT_HOURS: Final = 32
 TOKENS_UNKNOWN: Final = Unknown(reason="tokens-unknown")
 TOKENS_UNBELIEVABLE: Final = Unknown(reason="tokens-out-of-range")
 TIME_UNKNOWN: Final = Unknown(reason="time-unknown")
@@ -106,7 +105,7 @@ class Profile:
         found = self._by_hour.get(at)
         if found is None:
             found = self._by_hour[at] = Place(self.deployment, grid_g_per_kwh, wet_bulb_c)
-            if len(self._by_hour) > _KEPT_HOURS:
+            if len(self._by_hour) > MOST_KEPT_HOURS:
                 self._by_hour.popitem(last=False)
         return found
 

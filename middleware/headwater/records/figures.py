@@ -8,7 +8,8 @@ from typing import Literal
 Hydro = Literal["include", "exclude"]
 """Whether the evaporation of hydropower reservoirs counts in the water of electricity."""
 
-Confidence = Literal["measured", "reported", "estimated"]
+Confidence = Literal["measured", "reported", "estimated", "own"]
+"""How a figure is known. `own`: an operator's word in their settings, which may have no date; none of the catalog's is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,6 @@ class Factor:
     unit: str
     basis: str = ""
     source: str
-    checked: str = ""
-    """The day on which the source was looked at; only an operator's own figure may have none."""
+    checked: str
     stale_after: str = ""
     confidence: Confidence
