@@ -39,7 +39,8 @@ _PLACEHOLDERS: Final = re.compile(
     re.IGNORECASE,
 )
 _NAMES_A_DOCUMENT: Final = re.compile(
-    r"\b(?:19|20)\d\d\b|arxiv|\bdoi\b|\bisbn\b|https?://|\w\.(?:com|org|net|gov|edu|io|eu|int)\b|\bet al\.|repository|article"
+    r"(?<!\d)(?:19|20)\d\d(?!\d)|arxiv|\bdoi\b|\bisbn\b|https?://|\w\.(?:com|org|net|gov|edu|io|eu|int)\b"
+    r"|\bet al\.|repository|article|\bannex\b|\btable\b"
     # Documents of programs: a version, a file of a repository, a maker's own pages.
     r"|\bFY\d\d\b|\bv\d|\w\.(?:json|toml|ya?ml|csv|py|pdf)\b"
     r"|documentation|datasheet|whitepaper|fact sheet|model card|configuration|\blogs\b|digest|quoted|listed",
