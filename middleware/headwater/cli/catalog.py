@@ -16,7 +16,7 @@ from headwater.cli import app, explained, say
 from headwater.cli.entries import as_text, document
 from headwater.cli.listings import kinds_table, listed, table
 from headwater.cli.problems import as_line, checked_document, summary
-from headwater.cli.wrapping import width
+from headwater.cli.writing import width
 from headwater.errors import ConfigError
 
 VERSION: Final = 1
@@ -48,7 +48,7 @@ def catalog_list(
     kind: Annotated[
         str | None, typer.Argument(metavar="[KIND]", help=f"{', '.join(catalog.KINDS)}; else their counts.")
     ] = None,
-    operator: Annotated[str | None, typer.Option(help="Only sites whose operator's name contains this.")] = None,
+    operator: Annotated[str | None, typer.Option(help="Only sites whose operator or title contains this.")] = None,
     json_wanted: JsonOption = False,
 ) -> None:
     """List the kinds with their counts, or the entries of one kind with their main figures.
@@ -57,7 +57,7 @@ def catalog_list(
     Examples:
       headwater catalog list
       headwater catalog list sites
-      headwater catalog list sites --operator google
+      headwater catalog list sites --operator aws
       headwater catalog list grids --json | jq '.entries[] | {name, carbon_g_per_kwh}'
     """
     with explained():
@@ -70,7 +70,7 @@ def catalog_list(
         of = _kind(kind)
         rows = listed(of, operator=operator)
         if not rows and operator is not None:
-            raise ConfigError(f"no site's operator contains {operator!r}; see: headwater catalog list sites")
+            raise ConfigError(f"no site's operator or title contains {operator!r}; see: headwater catalog list sites")
     if json_wanted:
         say(json.dumps({"v": VERSION, "kind": of, "entries": rows}, indent=2, ensure_ascii=False))
     elif rows:

@@ -13,12 +13,11 @@ from headwater import catalog
 from headwater.catalog.factor_hashes import leaves_places
 from headwater.catalog.kinds import PARTS, stale_after
 from headwater.cli.waters import water_document, water_lines
-from headwater.cli.wrapping import hanging
+from headwater.cli.writing import hanging, number
 from headwater.records import Factor, Site
 
 _STEP: Final = "  "
 _DIGITS: Final = 7
-_LONGEST_WHOLE: Final = 1e15
 # Said in the heading, or with the provenance.
 _APART: Final = ("name", "title", "source", "checked", "confidence")
 _OWN_RULES: Final = "its own rules"
@@ -47,13 +46,6 @@ def document(kind: catalog.Kind, name: str) -> dict[str, Any]:
         made["electricity"] = _plain("grids", catalog.grid(entry.grid))
         made["water"] = water_document(entry)
     return made
-
-
-def number(value: float) -> str:
-    """A number in full where it is whole, else with seven digits."""
-    if float(value).is_integer() and abs(value) < _LONGEST_WHOLE:
-        return f"{value:,.0f}"
-    return f"{value:.{_DIGITS}g}"
 
 
 def _covered(name: str) -> str:
@@ -101,13 +93,13 @@ def _texts(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{method}: x{low:g} to x{high:g}" for method, (low, high) in value.items()]
     if isinstance(value, tuple):
-        return [", ".join(number(each) if isinstance(each, float) else str(each) for each in value)]
-    return [number(value) if isinstance(value, int | float) else str(value)]
+        return [", ".join(number(each, _DIGITS) if isinstance(each, float) else str(each) for each in value)]
+    return [number(value, _DIGITS) if isinstance(value, int | float) else str(value)]
 
 
 def _amount(factor: Factor) -> str:
     unit = "" if factor.unit in ("ratio", "exponent", "count") else f" {factor.unit}"
-    return f"{number(factor.value)}{unit} ({number(factor.low)} to {number(factor.high)})"
+    return f"{number(factor.value, _DIGITS)}{unit} ({number(factor.low, _DIGITS)} to {number(factor.high, _DIGITS)})"
 
 
 def _provenance(kind: catalog.Kind, of: Any, *, width: int, indent: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from headwater import catalog
+from headwater.cli.writing import number
 from headwater.physics.onsite import onsite_water
 from headwater.records import Factor, FactorSet, Grid, HardwareSpec, ModelSpec, Site
 from headwater.units import BYTES_PER_GB
@@ -35,11 +36,11 @@ def kinds_table() -> str:
 
 
 def listed(kind: catalog.Kind, *, operator: str | None = None) -> list[Row]:
-    """A row per entry of a kind. `operator` leaves only sites of operators whose name contains it."""
+    """A row per entry of a kind. `operator` leaves only sites whose operator or title contains it."""
     wanted = "" if operator is None else operator.lower()
     entries = (catalog.entry(kind, name) for name in catalog.names(kind))
     row = _ROWS.get(kind, _plain)
-    return [row(entry) for entry in entries if kind != "sites" or wanted in entry.operator.lower()]
+    return [row(entry) for entry in entries if kind != "sites" or wanted in f"{entry.operator} {entry.title}".lower()]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -61,9 +62,7 @@ def table(rows: Sequence[Row]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value.is_integer() else f"{value:.{_DIGITS}g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return number(value, _DIGITS) if isinstance(value, int | float) else str(value)
 
 
 def _plain(entry: Any) -> Row:

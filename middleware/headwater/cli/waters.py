@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final, get_args
 
 from headwater import catalog
-from headwater.cli.wrapping import hanging
+from headwater.cli.writing import hanging, number
 from headwater.physics.litres import Litres, litres_per_it_kwh
 from headwater.physics.rates import Rates, place_rates
 from headwater.records import Factor, Hydro, Site
@@ -68,4 +68,4 @@ def _rates(site: Site) -> dict[Hydro, Rates]:
 
 
 def _range(of: Factor | Litres) -> str:
-    return f"{of.value:.{_DIGITS}g} ({of.low:.{_DIGITS}g} to {of.high:.{_DIGITS}g})"
+    return f"{number(of.value, _DIGITS)} ({number(of.low, _DIGITS)} to {number(of.high, _DIGITS)})"

@@ -1,4 +1,4 @@
-"""Text of any length -> lines for a terminal, further ones hanging under the first. Pure but for the terminal's width."""
+"""Numbers and long texts for a terminal, further lines hanging under the first. Pure but for the terminal's width."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 
 NARROWEST: Final = 80
 WIDEST: Final = 120
+_LONGEST_WHOLE: Final = 1e15
 
 
 def width() -> int:
@@ -26,3 +27,10 @@ def hanging(text: str, *, width: int, first: str = "", further: str | None = Non
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def number(value: float, digits: int) -> str:
+    """A number in full where it is whole, else with so many significant digits."""
+    if float(value).is_integer() and abs(value) < _LONGEST_WHOLE:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
