@@ -133,7 +133,7 @@ def _names(kind: Kind, name: str, table: Table, tables: Tables) -> Iterator[Prob
                 entry=name,
                 figure=key,
                 what=f"{wanted!r} is not in the catalog of {of}",
-                remedy=f"add it there, or name one that is: {near(wanted, known)}",
+                remedy=f"add it there, or name one that is: {near(wanted, known) or 'there is none'}",
             )
 
 

@@ -46,7 +46,7 @@ def _default(context: typer.Context) -> None:
 @catalog_app.command("list")
 def catalog_list(
     kind: Annotated[
-        str | None, typer.Argument(metavar="[KIND]", help=f"{', '.join(catalog.KINDS)}; else their counts.")
+        str | None, typer.Argument(metavar="KIND", help=f"{', '.join(catalog.KINDS)}; else their counts.")
     ] = None,
     operator: Annotated[str | None, typer.Option(help="Only sites whose operator or title contains this.")] = None,
     json_wanted: JsonOption = False,

@@ -32,7 +32,9 @@ def water_lines(site: Site, *, width: int) -> Iterator[str]:
     yield f"  WUE, withdrawal   {'not known' if withdrawn is None else _range(withdrawn)}"
     yield f"  method            {onsite.method}: {_METHODS[onsite.method]}"
     for name, factor in onsite.given.items():
-        yield from hanging(f"{name} = {_range(factor)}; {factor.source}", width=width, first=" " * 20, further=" " * 22)
+        # A tower's and a curve's figures stand above with their sources; what a factor set makes of a report does not.
+        source = f"; {factor.source}" if onsite.method == "withdrawal" else ""
+        yield from hanging(f"{name} = {_range(factor)}{source}", width=width, first=" " * 20, further=" " * 22)
     rows = [_HEAD] + [
         (f"hydro {hydro}d", *(_range(of) for of in litres_per_it_kwh(at).values())) for hydro, at in by_hydro.items()
     ]
