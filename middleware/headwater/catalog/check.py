@@ -148,20 +148,24 @@ def _provenance(kind: Kind, part: Table, as_of: date) -> Iterator[tuple[str, str
                 f"source {source!r} names no document",
                 "give its year, arXiv number, DOI or address; or say that it is a judgement, computed, or not measured",
             )
-    if not checked:
-        yield "has no checked date", "say when its source was looked at, like 2026-11-23"
-    elif (day := _day(checked)) and day > as_of:
-        yield f"checked {checked} lies after {as_of}", "give the day on which its source was looked at"
+    if part.get("confidence") == "own":
+        yield (
+            "confidence 'own' is for operators' settings",
+            "say measured, reported or estimated, and when it was checked",
+        )
     if own and not _day(own):
         yield (
             f"stale_after {own!r} is no date like 2026-11-23",
             "give the day after which to look it up again, or leave it out",
         )
-    elif not checked or _day(checked):  # the decoder has told of a malformed date
-        until = stale_after(kind, checked=checked, stale_after=own)
-        if until is not None and until < as_of:
-            seen = f" (checked {checked})" if checked else ""
-            yield f"is stale after {until}{seen}", "look its source up again; renew value and checked"
+        own = ""
+    if (seen := _day(checked)) is None:  # the decoder has told of it
+        return
+    if seen > as_of:
+        yield f"checked {checked} lies after {as_of}", "give the day on which its source was looked at"
+    until = stale_after(kind, checked=checked, stale_after=own)
+    if until is not None and until < as_of:
+        yield f"is stale after {until} (checked {checked})", "look its source up again; renew value and checked"
 
 
 def _day(text: Any) -> date | None:

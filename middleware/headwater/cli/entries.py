@@ -39,7 +39,7 @@ def as_text(kind: catalog.Kind, name: str, *, width: int) -> str:
 def document(kind: catalog.Kind, name: str) -> dict[str, Any]:
     """The entry as JSON values; `stale_after` is filled in from the kind where the figure has none of its own."""
     entry = catalog.entry(kind, name)
-    made = {"kind": kind, **_plain(kind, entry)}
+    made = {"kind": kind, "name": name, "entry": _plain(kind, entry)}
     if kind == "factor_sets":
         made["hash_covers"] = _covered(name)
     if isinstance(entry, Site):
