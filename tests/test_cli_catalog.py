@@ -275,6 +275,7 @@ def test_columns_are_aligned_and_those_that_nobody_fills_are_left_out() -> None:
     shown = table([{"name": "a", "x": 1.0, "y": None, "z": ""}, {"name": "bb", "x": 12.25, "y": None, "z": "end"}])
 
     assert shown.splitlines() == ["name      x  z", "----  -----  ---", "a         1", "bb    12.25  end"]
+    assert table([]).strip() == ""
 
 
 # -- check ----------------------------------------------------------------------------------------------------------------

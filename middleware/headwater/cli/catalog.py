@@ -22,9 +22,7 @@ from headwater.errors import ConfigError
 VERSION: Final = 1
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-catalog_app = typer.Typer(
-    help="What is known, from where, since when: models, hardware, sites, grids, factor sets.", rich_markup_mode=None
-)
+catalog_app = typer.Typer(rich_markup_mode=None)
 app.add_typer(catalog_app, name="catalog")
 
 
@@ -73,10 +71,8 @@ def catalog_list(
             raise ConfigError(f"no site's operator or title contains {operator!r}; see: headwater catalog list sites")
     if json_wanted:
         say(json.dumps({"v": VERSION, "kind": of, "entries": rows}, indent=2, ensure_ascii=False))
-    elif rows:
-        say(table(rows))
     else:
-        typer.echo(f"headwater: the catalog has no {of} yet", err=True)
+        say(table(rows))
 
 
 @catalog_app.command("show")

@@ -45,7 +45,7 @@ def listed(kind: catalog.Kind, *, operator: str | None = None) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """Rows under their columns: texts to the left, numbers to the right; columns that nobody fills are left out."""
-    columns = [column for column in rows[0] if any(row[column] not in (None, "") for row in rows)]
+    columns = [column for column in (rows[0] if rows else {}) if any(row[column] not in (None, "") for row in rows)]
     is_number = {column: all(isinstance(row[column], int | float | None) for row in rows) for column in columns}
     body = [columns, *([_cell(row[column]) for column in columns] for row in rows)]
     wide = [max(len(cells[place]) for cells in body) for place in range(len(columns))]
