@@ -15,6 +15,7 @@ import pytest
 
 from headwater import catalog
 from headwater.catalog.check import Problem
+from headwater.catalog.kinds import KEEPS_DAYS
 from headwater.cli.catalog import day_of
 from headwater.cli.entries import as_text, document
 from headwater.cli.listings import kinds_table, listed, table
@@ -83,7 +84,7 @@ def test_an_entry_as_json_is_the_record_with_the_day_after_which_it_is_stale(kin
                 factor.value,
                 factor.source,
             )
-            assert (made["entry"][field.name]["stale_after"] is None) == (kind in ("curves", "factor_sets"))
+            assert (made["entry"][field.name]["stale_after"] is None) == (KEEPS_DAYS[kind] is None)
 
 
 def test_a_site_shows_its_electricity_and_both_conventions() -> None:

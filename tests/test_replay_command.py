@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from headwater.cli import app
 from headwater.cli import replay as command
 from headwater.cli.estimate import Hydropower
+from headwater.drawing import value_ticks
 from headwater.replay import chart, scales
-from headwater.replay.chart import value_ticks
 
 TEXT = """timestamp,input_tokens,output_tokens,cached_tokens,user,model
 2026-11-02T10:00:00Z,800,300,0,ada,llama-3.1-70b

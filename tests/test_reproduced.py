@@ -11,7 +11,7 @@ import pytest
 
 from headwater import catalog
 from headwater.physics import Profile, energy, water
-from headwater.records import NOTHING_OBSERVED, FactorSet, Footprint, Site, Usage
+from headwater.records import NOTHING_OBSERVED, FactorSet, Footprint, Observation, Site, Usage
 from headwater.units import J_PER_KWH, J_PER_WH, L_PER_US_GALLON, ML_PER_L
 from tests.places import figure
 
@@ -220,3 +220,41 @@ def test_the_same_request_today_takes_half_a_millilitre_to_one_and_its_range_sta
     assert excluded.offsite_l * ML_PER_L == pytest.approx(0.38, abs=0.01)
     assert included.offsite_l * ML_PER_L == pytest.approx(0.97, abs=0.01)
     assert (excluded.water_l * ML_PER_L, included.water_l * ML_PER_L) == pytest.approx((0.47, 1.06), abs=0.01)
+
+
+def test_the_corners_of_today_are_a_seventh_of_a_millilitre_and_three() -> None:
+    """0.16 Wh at no on-site water and the least EWIF with reservoirs, 0.60 Wh at Google's WUE and the most of the USA: Microsoft's
+    range of energy (Joule 10(8) 102430) at the ends of what sites and grids publish: 0.15 to 3.3 mL."""
+    place, pue = catalog.site("us-average"), catalog.site("microsoft-americas").pue.value
+    assert place.wue_l_per_it_kwh is not None
+    corners_ml = [
+        (
+            water.onsite_l(it_j=facility_wh * J_PER_WH / pue, wue_l_per_it_kwh=wue)
+            + water.offsite_l(facility_j=facility_wh * J_PER_WH, ewif_l_per_kwh=ewif)
+        )
+        * ML_PER_L
+        for facility_wh, wue, ewif in (
+            (0.16, place.wue_l_per_it_kwh.low, catalog.grid("world").ewif_hydro_include_l_per_kwh.low),
+            (0.60, place.wue_l_per_it_kwh.high, catalog.grid("usa").ewif_hydro_include_l_per_kwh.high),
+        )
+    ]
+
+    assert corners_ml == pytest.approx([0.15, 3.3], rel=0.02)
+
+
+def test_a_large_open_model_computed_from_nothing_but_its_tokens_lies_inside_todays_corners() -> None:
+    """Llama-3.1-405B, fp8, on eight H100 or H200, 64 in flight, at Microsoft's Americas: a model above 200 billion parameters,
+    as in the Joule paper (0.31 Wh, 0.16 to 0.60)."""
+    for hardware in ("hgx-h100", "hgx-h200"):
+        made = catalog.deployment(
+            model="llama-3.1-405b",
+            hardware=hardware,
+            engine="vllm-0.11",
+            precision="fp8",
+            site="microsoft-americas",
+        )
+        found = Profile(made).estimate(USAGE, Observation(concurrency_count=64))
+        assert isinstance(found, Footprint)
+
+        assert 0.16 < found.facility_j / J_PER_WH < 0.60
+        assert 0.15 < found.water_l * ML_PER_L < 3.3

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
 from headwater import catalog
 from headwater.catalog import CURRENT_FACTORS
+from headwater.checks import check_count, check_number
 from headwater.physics.addenda import addenda
 from headwater.physics.estimate import Profile
 from headwater.records import (
@@ -71,14 +71,14 @@ class Case:
         self._check_seen()
         for name in ("accelerators", "replicas", "attention_accelerators"):
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), least=1, most=MOST_COUNT)
+                check_count(name, getattr(self, name), least=1, most=MOST_COUNT)
 
     def _check_tokens(self) -> None:
         given, made, cached, images = self.input_tokens, self.output_tokens, self.cached_tokens, self.images
-        _check_count("input_tokens", given)
-        _check_count("output_tokens", made)
-        _check_count("cached_tokens", 0 if cached is None else cached)
-        _check_count("images", images)
+        check_count("input_tokens", given)
+        check_count("output_tokens", made)
+        check_count("cached_tokens", 0 if cached is None else cached)
+        check_count("images", images)
         if given + made > MOST_TOKENS:
             raise ValueError(
                 f"input_tokens ({given}) and output_tokens ({made}) are more than {MOST_TOKENS} together: no context is so long"
@@ -93,12 +93,12 @@ class Case:
             )
 
     def _check_seen(self) -> None:
-        _check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
-        _check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
-        _check_number(
+        check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
+        check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
+        check_number(
             "training_requests", self.training_requests, least=1, most=LONGEST_S * MOST_COUNT, said="at least 1"
         )
-        _check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
+        check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
         if self.itl_s is not None and self.hosting == "own":
             raise ValueError(
                 f"itl_s ({self.itl_s}) tells how busy somebody else's server is, but hosting is 'own'; "
@@ -214,25 +214,3 @@ class Case:
 
 _DISBELIEVED: Final = ("disbelieved_s", "disbelieved_itl_s")
 """Steps of a derivation that hold what was given and not used."""
-
-
-def _check_count(name: str, count: object, *, least: int = 0, most: int | None = None) -> None:
-    """Refuse what is not a whole number of things: bool included, which Python takes for 0 and 1."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {count!r}")
-    if most is not None and count > most:
-        shown = str(count) if count <= MOST_TOKENS else f"more than {MOST_TOKENS}"
-        raise ValueError(f"{name} must be at most {most}, not {shown}")
-
-
-def _check_number(name: str, seen: object, *, least: float, most: float, said: str) -> None:
-    """Refuse a measurement that nobody can have made."""
-    if seen is None:
-        return
-    if isinstance(seen, bool) or not isinstance(seen, int | float) or not -math.inf < seen < math.inf:
-        raise ValueError(f"{name} must be a finite number, not {seen!r}")
-    if seen < least:
-        least_said = said if seen <= 0 or least >= 1 else f"at least {least:g}"
-        raise ValueError(f"{name} must be {least_said}, not {seen!r}")
-    if seen > most:
-        raise ValueError(f"{name} must be at most {most:g}, not {seen!r}")

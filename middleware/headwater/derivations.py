@@ -24,9 +24,15 @@ _HEADINGS: Final = {
     "concurrency_count": "The deployment's mean request",
     "memory_share_ratio": "Energy",
     "accelerator_w": "Energy",
+    "installed_accelerators_count": "The fleet",
+    "server_w": "Energy",
     "it_j": "Energy",
     "pue": "The place",
     "facility_j_low_ratio": "The interval",
+    "power_kw_low_ratio": "The interval",
+    "capacity_requests_count": "What the fleet can serve",
+    "flat_it_j_per_request": "What the factor set counts per request",
+    "visits_count": "The visits",
 }
 _REQUEST_HEADING: Final = "This request"
 _OWN: Final = "own_"

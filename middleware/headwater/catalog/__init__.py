@@ -21,6 +21,7 @@ from headwater.catalog.near import near
 from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
 from headwater.errors import CatalogError
 from headwater.records import (
+    Claim,
     Deployment,
     EngineSpec,
     FactorSet,
@@ -45,6 +46,7 @@ __all__ = [
     "CatalogError",
     "Kind",
     "checked",
+    "claim",
     "curve",
     "deployment",
     "deployment_document",
@@ -70,7 +72,7 @@ __all__ = [
     "weights_bytes",
 ]
 
-_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models")}
+_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models"), "claims": ("article",)}
 """The files of a kind, where it has not just the one of its name."""
 R = TypeVar("R")
 
@@ -149,6 +151,12 @@ def training(name: str) -> Training:
     return _entry("trainings", Training, name)
 
 
+@lru_cache(maxsize=64)
+def claim(name: str) -> Claim:
+    """The claim of the 2023 articles of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("claims", Claim, name)
+
+
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind, sorted."""
     if kind not in KINDS:
@@ -169,6 +177,7 @@ def entry(kind: Kind, name: str) -> Any:
         "technologies": technology,
         "factor_sets": factor_set,
         "trainings": training,
+        "claims": claim,
     }
     return readers[kind](name)
 

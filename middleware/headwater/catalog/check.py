@@ -95,7 +95,8 @@ def _malformed(kind: Kind, name: str, parts: list[tuple[str, Table]]) -> Iterato
         if "value" in part:
             at = f"{kind}.{name}.{path}"
             try:
-                decode_factor(part, at=at, name=path.rpartition(".")[2])
+                # What unit a claim's figure has, its own name says.
+                decode_factor(part, at=at, name=name if kind == "claims" else path.rpartition(".")[2])
             except CatalogError as error:
                 yield _told(kind, name, path, str(error).removeprefix(at).lstrip(":. "))
 

@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from headwater.errors import CatalogError
-from headwater.records import Deployment, EngineSpec, EvaporatedShare, Factor, Method, ModelSpec, Site
+from headwater.records import Claim, Deployment, EngineSpec, EvaporatedShare, Factor, Method, ModelSpec, Site
 from headwater.units import (
     BYTES_PER_GB,
     FLOP_PER_TFLOP,
@@ -51,7 +51,7 @@ UNITS: Final[tuple[tuple[str, Mapping[str, float]], ...]] = (
     ("_kwh", {"kWh": 1.0, "MWh": KWH_PER_MWH, "GWh": KWH_PER_GWH}),
     ("_usd", {"USD": 1.0}),
     ("_w", {"W": 1.0}),
-    ("_l", {"L": 1.0, "ML": L_PER_ML}),
+    ("_l", {"L": 1.0, "ML": L_PER_ML, "US gal": L_PER_US_GALLON}),
     ("_c", {"degC": 1.0}),
     ("_k", {"K": 1.0}),
     ("_s", {"s": 1.0, "ms": S_PER_MS}),
@@ -112,7 +112,8 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
         # A text that need not be there may be empty, and so may the date of an operator's own word.
         name: value
         if value == "" and (name not in required or _may_be_undated(name, table))
-        else _value(hints[name], value, at=f"{at}.{name}", name=name)
+        # What unit a claim's figure has, its own name says.
+        else _value(hints[name], value, at=f"{at}.{name}", name=str(table["name"]) if kind is Claim else name)
         for name, value in table.items()
     }
     record = kind(**(nothing | given))

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Any, Final, Literal, get_args
 
 from headwater.records import (
+    Claim,
     EngineSpec,
     FactorSet,
     Grid,
@@ -20,8 +21,9 @@ from headwater.records import (
 )
 
 Kind = Literal[
-    "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings"
-]
+    "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings",
+    "claims",
+]  # fmt: skip
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PARTS: Final[tuple[tuple[str, Kind], ...]] = (("tower", "towers"), ("curve", "curves"))
 """What a site names and a deployment's document holds whole."""
@@ -37,6 +39,7 @@ RECORDS: Final[Mapping[Kind, type[Any]]] = {
     "technologies": Technology,
     "factor_sets": FactorSet,
     "trainings": Training,
+    "claims": Claim,
 }
 
 KEEPS_DAYS: Final[Mapping[Kind, int | None]] = {
@@ -51,9 +54,11 @@ KEEPS_DAYS: Final[Mapping[Kind, int | None]] = {
     "towers": 1500,
     "technologies": 1500,
     "trainings": 1500,
-    # Documents that are kept as they were: a curve to reproduce others, a set that never changes under its name.
+    # Documents that are kept as they were: a curve to reproduce others, a set that never changes under its name, what an
+    # article said.
     "curves": None,
     "factor_sets": None,
+    "claims": None,
 }
 """Days after `checked` for which a figure of the kind keeps; None: for ever."""
 

@@ -88,6 +88,8 @@ for _module in (
     "serve",
     "report",
     "estimate",
+    "compare",
+    "fleet",
     "catalog",
     "replay",
     "vocab",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Final, cast
 
@@ -149,11 +150,11 @@ def estimate(
             "hydro": cast("Hydro | None", hydro and hydro.value),
             "training_requests": training_requests,
         }
-        cases = [_case(model, given) for model in models]
+        cases = [checked_case(model, given) for model in models]
     _print(cases, steps=steps, json_wanted=json_wanted)
 
 
-def _case(model: str, given: dict[str, Any]) -> Case:
+def checked_case(model: str, given: dict[str, Any]) -> Case:
     """A case whose deployment is known to exist. What cannot be right is said in the words of the command line."""
     try:
         case = Case(model=model, **given)
@@ -166,10 +167,15 @@ def _case(model: str, given: dict[str, Any]) -> Case:
     return case
 
 
-def _print(cases: list[Case], *, steps: bool, json_wanted: bool) -> None:
-    answers = [(case, case.footprint()) for case in cases]
+def warn(cases: Iterable[Case]) -> None:
+    """Say on stderr what a careful reader should be told, each thing once."""
     for warning in dict.fromkeys(warning for case in cases for warning in case.warnings()):
         typer.echo(f"headwater: {warning}", err=True)
+
+
+def _print(cases: list[Case], *, steps: bool, json_wanted: bool) -> None:
+    answers = [(case, case.footprint()) for case in cases]
+    warn(cases)
     if json_wanted:
         say(json.dumps(as_json(answers, steps=steps), indent=2, ensure_ascii=False))
         return

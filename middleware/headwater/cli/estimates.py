@@ -44,18 +44,13 @@ def _assumed(answers: Answers) -> list[str]:
     case, _ = answers[0]
     at = case.deployment
     is_believed = any(case.disbelieved() is None for case, _ in answers)
-    cached = "" if case.cached_tokens is None else f" ({case.cached_tokens:,} cached)"
-    request = [f"{case.input_tokens:,} tokens in{cached}", f"{case.output_tokens:,} out"]
-    request += [f"{case.images:,} pictures in the prompt"] if case.images else []
-    unused = "" if is_believed else ", which is not believed"
-    request += [f"{case.observed_s:g} s seen{unused}"] if case.observed_s is not None else []
     others = "; others use it too, unseen" if at.hosting == "hosted" else ""
     copies = "" if at.replicas_count == 1 else f", {at.replicas_count} replicas"
-    lines = [f"request     {', '.join(request)}"]
+    lines = [f"request     {request_words(case, is_believed=is_believed)}"]
     if at.factors.flat_it_j_per_request is None:
         lines += [
             f"served by   {at.hardware.name}, {at.engine.name}{copies}{others}",
-            f"in flight   {_in_flight(case, is_believed=is_believed)}",
+            f"in flight   {in_flight(case, is_believed=is_believed)}",
         ]
     return [
         *lines,
@@ -64,7 +59,18 @@ def _assumed(answers: Answers) -> list[str]:
     ]
 
 
-def _in_flight(case: Case, *, is_believed: bool) -> str:
+def request_words(case: Case, *, is_believed: bool = True) -> str:
+    """The request itself, in words."""
+    cached = "" if case.cached_tokens is None else f" ({case.cached_tokens:,} cached)"
+    request = [f"{case.input_tokens:,} tokens in{cached}", f"{case.output_tokens:,} out"]
+    request += [f"{case.images:,} pictures in the prompt"] if case.images else []
+    unused = "" if is_believed else ", which is not believed"
+    request += [f"{case.observed_s:g} s seen{unused}"] if case.observed_s is not None else []
+    return ", ".join(request)
+
+
+def in_flight(case: Case, *, is_believed: bool = True) -> str:
+    """How many requests were in flight at once, and how that is known."""
     if case.itl_s is not None and is_believed:
         return f"inferred from the pace of the tokens, {case.itl_s / S_PER_MS:g} ms each"
     pace = "" if case.itl_s is None else f"; the pace of the tokens, {case.itl_s / S_PER_MS:g} ms each, is not believed"
@@ -87,14 +93,15 @@ def _cells(case: Case, answer: Footprint | Unknown) -> list[str]:
         at.model.name,
         runs_as,
         "" if count is None else f"{count:.3g}",
-        *_with_range(answer.facility_j / J_PER_WH, within.energy_low, within.energy_high),
-        *_with_range(answer.water_l * ML_PER_L, within.water_low, within.water_high),
-        *_with_range(answer.carbon_g, within.carbon_low, within.carbon_high),
+        *with_range(answer.facility_j / J_PER_WH, within.energy_low, within.energy_high),
+        *with_range(answer.water_l * ML_PER_L, within.water_low, within.water_high),
+        *with_range(answer.carbon_g, within.carbon_low, within.carbon_high),
         answer.method,
     ]
 
 
-def _with_range(value: float, low_ratio: float, high_ratio: float) -> tuple[str, str]:
+def with_range(value: float, low_ratio: float, high_ratio: float) -> tuple[str, str]:
+    """An amount and its interval, with no more digits than that deserves."""
     digits = SHORT_DIGITS if high_ratio <= low_ratio * _NARROW_RATIO else SHORT_DIGITS - 1
     shown, low, high = (
         short(significant(Decimal(amount), digits), digits) for amount in (value, value * low_ratio, value * high_ratio)
@@ -121,10 +128,11 @@ def as_steps(case: Case, answer: Footprint | Unknown) -> str:
 
 def as_json(answers: Answers, *, steps: bool) -> dict[str, Any]:
     """All numbers as they are, unrounded, in J, L and g; an estimate per model in the order given."""
-    return {"v": VERSION, "estimates": [_document(*answer, steps=steps) for answer in answers]}
+    return {"v": VERSION, "estimates": [document(*answer, steps=steps) for answer in answers]}
 
 
-def _document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[str, Any]:
+def document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[str, Any]:
+    """One estimate of `as_json`."""
     at = case.deployment
     asked = {
         "model": at.model.name,

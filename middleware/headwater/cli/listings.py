@@ -8,7 +8,7 @@ from typing import Any, Final
 from headwater import catalog
 from headwater.cli.writing import number
 from headwater.physics.onsite import onsite_water
-from headwater.records import Factor, FactorSet, Grid, HardwareSpec, ModelSpec, Site
+from headwater.records import Claim, Factor, FactorSet, Grid, HardwareSpec, ModelSpec, Site
 from headwater.units import BYTES_PER_GB
 
 Row = dict[str, Any]
@@ -25,6 +25,7 @@ _ABOUT: Final[Mapping[catalog.Kind, str]] = {
     "technologies": "ways to generate electricity",
     "factor_sets": "rules and overrides that an estimate goes by",
     "trainings": "what is disclosed of models' training",
+    "claims": "what the press articles of 2023 say, and the primary evidence",
 }
 _DIGITS: Final = 4
 
@@ -123,6 +124,10 @@ def _factor_set(rules: FactorSet) -> Row:
     return {"name": rules.name, "hydro": rules.hydro, "hash": rules.document_hash, "title": rules.title}
 
 
+def _claim(claim: Claim) -> Row:
+    return {"name": claim.name, "value": claim.figure.value, "unit": claim.figure.unit, "says": claim.says}
+
+
 def _value(factor: Factor | None) -> float | None:
     return None if factor is None else factor.value
 
@@ -133,4 +138,5 @@ _ROWS: Final[Mapping[catalog.Kind, Callable[[Any], Row]]] = {
     "models": _model,
     "hardware": _hardware,
     "factor_sets": _factor_set,
+    "claims": _claim,
 }

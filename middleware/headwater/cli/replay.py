@@ -14,6 +14,7 @@ import typer
 
 from headwater.cli import app, explained
 from headwater.cli.estimate import Hydropower
+from headwater.cli.plots import plot_suffix, write_plot
 from headwater.errors import ConfigError
 from headwater.records import Precision
 
@@ -129,7 +130,7 @@ def replay(
             trace = read(file, unit=time_unit.value, skip_bad=skip_bad, tick=stage("reading"))
             result = run(trace, plan, by=by.value, progress=stage)
         if plot is not None and draw is not None:
-            _write(plot, draw(result))
+            write_plot(plot, draw(result))
     typer.echo(to_json(result) if as_json else as_table(result), nl=False)
 
 
@@ -145,11 +146,7 @@ def _pairs(given: list[str]) -> dict[str, str]:
 
 def _drawing(path: Path) -> Callable[[Result], bytes]:
     """What makes the plot's file; refused before the work, not after it."""
-    suffix = path.suffix.lower()
-    if suffix not in _PLOTS:
-        raise ConfigError(f"--plot {path} must end in {', '.join(_PLOTS)}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--plot {path}: there is no folder {path.absolute().parent}; make it first")
+    suffix = plot_suffix(path, _PLOTS)
     if suffix == ".png":
         from headwater.replay.png import as_png, check
 
@@ -159,13 +156,6 @@ def _drawing(path: Path) -> Callable[[Result], bytes]:
     from headwater.replay.svg import as_svg
 
     return lambda result: (as_html if suffix == ".html" else as_svg)(result).encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ConfigError(f"cannot write the plot {path}: {error.strerror}") from None
 
 
 @contextmanager

@@ -222,10 +222,11 @@ def place_parts(at: Rates) -> dict[str, Part]:
 
 def spread_sources(parts: Sequence[Part], at: Rates) -> dict[str, str]:
     """The words for a receipt: what the interval of each amount is made of, so that it can be recomputed."""
-    return {amount: _words([*parts, part]) for amount, part in place_parts(at).items()}
+    return {amount: words([*parts, part]) for amount, part in place_parts(at).items()}
 
 
-def _words(parts: Sequence[Part]) -> str:
+def words(parts: Sequence[Part]) -> str:
+    """How the reasons for doubt make a range, for a receipt."""
     told = "; ".join(f"x{low:.4g} to x{high:.4g} {why}" for why, (low, high) in parts if (low, high) != CERTAIN)
     return (
         f"exp(-sqrt(sum of ln^2)) of the lows and exp(sqrt(sum of ln^2)) of the highs of: {told or 'nothing in doubt'}"

@@ -29,7 +29,7 @@ from headwater.records.exchanges import (
     Unknown,
     Usage,
 )
-from headwater.records.figures import Confidence, Factor, Hydro
+from headwater.records.figures import Claim, Confidence, Factor, Hydro
 from headwater.records.metering import Attributed, Boundary, MeasuredWindow, Part, Stay
 from headwater.records.places import (
     EvaporatedShare,
@@ -68,6 +68,7 @@ __all__ = [
     "Bounds",
     "Charge",
     "ChatRequest",
+    "Claim",
     "Confidence",
     "CountSource",
     "Deployment",

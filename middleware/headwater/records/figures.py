@@ -30,3 +30,18 @@ class Factor:
     checked: str
     stale_after: str = ""
     confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A figure that an article gives, or one that it is held against, and what the primary evidence says of it.
+
+    The suffix of `name` says the figure's unit, as the name of a Factor's field does elsewhere.
+    """
+
+    name: str
+    says: str
+    """What the article says; or what is measured or published instead, where it says nothing."""
+    primary: str
+    """What the primary evidence says."""
+    figure: Factor
