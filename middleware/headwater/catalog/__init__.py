@@ -6,15 +6,17 @@ The figures stand in the TOML files of this folder. Reads them once, strictly; c
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar
 
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
 from headwater.catalog.doubts import doubts
 from headwater.catalog.factor_hashes import factor_set_hash
+from headwater.catalog.kinds import KINDS, PARTS, Kind
 from headwater.catalog.near import near
 from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
 from headwater.errors import CatalogError
@@ -39,8 +41,10 @@ from headwater.records import (
 
 __all__ = [
     "CURRENT_FACTORS",
+    "KINDS",
     "USUAL_ENGINES",
     "CatalogError",
+    "Kind",
     "checked",
     "claim",
     "curve",
@@ -50,8 +54,10 @@ __all__ = [
     "deployment_hash",
     "doubts",
     "engine",
+    "entry",
     "factor_set",
     "fewest_accelerators",
+    "find",
     "grid",
     "hardware",
     "holds",
@@ -59,20 +65,15 @@ __all__ = [
     "model_name",
     "names",
     "site",
+    "tables",
     "technology",
     "tower",
     "training",
     "weights_bytes",
 ]
 
-Kind = Literal[
-    "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings",
-    "claims",
-]  # fmt: skip
 _FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models"), "claims": ("article",)}
 """The files of a kind, where it has not just the one of its name."""
-_PARTS: Final[tuple[tuple[str, Kind], ...]] = (("tower", "towers"), ("curve", "curves"))
-"""What a site names and a deployment's document holds whole."""
 R = TypeVar("R")
 
 CURRENT_FACTORS: Final = "current-2026.11"
@@ -158,9 +159,49 @@ def claim(name: str) -> Claim:
 
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind, sorted."""
-    if kind not in get_args(Kind):
-        raise CatalogError(f"there is no catalog of {kind!r}; there are {', '.join(get_args(Kind))}")
+    if kind not in KINDS:
+        raise CatalogError(f"there is no catalog of {kind!r}; there are {', '.join(KINDS)}")
     return tuple(sorted(_tables(kind)))
+
+
+def entry(kind: Kind, name: str) -> Any:
+    """The record of that kind and name. Raises CatalogError with close matches when it is not known."""
+    readers: Mapping[Kind, Callable[[str], Any]] = {
+        "models": model,
+        "hardware": hardware,
+        "engines": engine,
+        "sites": site,
+        "grids": grid,
+        "towers": tower,
+        "curves": curve,
+        "technologies": technology,
+        "factor_sets": factor_set,
+        "trainings": training,
+        "claims": claim,
+    }
+    return readers[kind](name)
+
+
+def find(name: str, kind: Kind | None = None) -> tuple[tuple[Kind, str], ...]:
+    """Every kind that has an entry of that name, with the entry's own name in it: a model goes by its aliases too.
+
+    Raises CatalogError, with close matches over all kinds (or the one given), when there is none.
+    """
+    kinds = KINDS if kind is None else (kind,)
+    found = [(each, name) for each in kinds if name in names(each)]
+    if "models" in kinds and ("models", name) not in found and (known := model_name(name)) is not None:
+        found.insert(0, ("models", known))
+    if not found:
+        aliases = _model_names() if "models" in kinds else {}
+        known_names = {each for of in kinds for each in names(of)}
+        where = "the catalog" if kind is None else f"the catalog of {kind}"
+        raise CatalogError(f"{name!r} is not in {where}; close or known: {near(name, known_names, aliases)}")
+    return tuple(found)
+
+
+def tables() -> dict[Kind, dict[str, dict[str, Any]]]:
+    """All entries of all kinds as they are written: what `check` reads and a factor set's hash covers."""
+    return {kind: _tables(kind) for kind in KINDS}
 
 
 def deployment(
@@ -239,22 +280,25 @@ def _model_names() -> dict[str, str]:
 @lru_cache(maxsize=16)
 def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
     """All entries of a kind. What bench/fit.py found stands in a file of its own and completes the entries it names; an
-    entry that is `like` another has that one's figures where it gives none."""
+    entry that is `like` another has that one's figures where it gives none. A name that leads nowhere stays as it is, to be
+    refused where the entry is read."""
     tables: dict[str, dict[str, Any]] = {}
     for name in _FILES.get(kind, (kind,)):
         tables |= _read(name)
     fitted = _read("fitted")
     for name, figures in fitted.get(kind, {}).items():
-        tables[name] = figures | tables[name]
+        tables[name] = figures | tables.get(name, {})
     for name, table in tables.items():
-        if "like" in table:
+        if table.get("like") in tables:
             tables[name] = tables[table["like"]] | {key: value for key, value in table.items() if key != "like"}
         elif table.get("kind") == "gpu":
             tables[name] = fitted.get("unmeasured", {}) | table
     if kind == "sites":
         for name, table in tables.items():
             tables[name] = table | {
-                part: _tables(parts)[table[part]] | {"name": table[part]} for part, parts in _PARTS if part in table
+                part: _tables(parts)[table[part]] | {"name": table[part]}
+                for part, parts in PARTS
+                if table.get(part) in _tables(parts)
             }
     return tables
 

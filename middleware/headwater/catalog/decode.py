@@ -152,7 +152,7 @@ def _value(hint: Any, value: Any, *, at: str, name: str) -> Any:
             return None
         hint = next(option for option in get_args(hint) if option is not NoneType)
     if hint is Factor:
-        return _factor(value, at=at, name=name)
+        return decode_factor(value, at=at, name=name)
     if is_dataclass(hint):
         return decode(hint, value, at=at)  # type: ignore[arg-type]  # is_dataclass narrows to an instance as well
     if get_origin(hint) is Literal:
@@ -170,7 +170,8 @@ def _value(hint: Any, value: Any, *, at: str, name: str) -> Any:
     return _band(value, at=at)
 
 
-def _factor(value: Any, *, at: str, name: str) -> Factor:
+def decode_factor(value: Any, *, at: str, name: str) -> Factor:
+    """The figure of that `name` that a table describes, in the canonical unit. Raises CatalogError as `decode` does."""
     raw = decode(Factor, value, at=at)
     units = next((allowed for suffix, allowed in UNITS if name.endswith(suffix)), {})
     if raw.unit not in units:

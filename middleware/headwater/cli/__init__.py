@@ -91,6 +91,7 @@ for _module in (
     "estimate",
     "compare",
     "fleet",
+    "catalog",
     "replay",
     "vocab",
 ):

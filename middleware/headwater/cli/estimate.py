@@ -110,7 +110,8 @@ def estimate(
     steps: Annotated[bool, typer.Option("--steps", help="Print every factor with its source, and every step.")] = False,
     json_wanted: Annotated[bool, typer.Option("--json", help="Print everything as JSON, in J, L and g.")] = False,
     listing: Annotated[
-        Listing | None, typer.Option("--list", help="Print the names that the catalog knows, and end.")
+        Listing | None,
+        typer.Option("--list", help="Print the names of a kind, and end; more of them: headwater catalog list."),
     ] = None,
 ) -> None:
     """Estimate energy, water and carbon of one request, on one model or on several.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from headwater.physics.onsite import OnsiteWater, hourly, onsite_water
-from headwater.records import Deployment, Factor
+from headwater.records import Deployment, Factor, FactorSet, Grid, Site
 
 # A server without a figure of its own: one watt at the wall per watt of its accelerators.
 UNITY: Final = Factor(
@@ -39,7 +39,20 @@ def rates(deployment: Deployment, *, grid_g_per_kwh: float | None = None, wet_bu
 
     `grid_g_per_kwh`, `wet_bulb_c`: those of an hour; a factor set with a figure of its own keeps it.
     """
-    own, site, grid = deployment.factors, deployment.site, deployment.grid
+    return place_rates(
+        deployment.factors, deployment.site, deployment.grid, grid_g_per_kwh=grid_g_per_kwh, wet_bulb_c=wet_bulb_c
+    )
+
+
+def place_rates(
+    own: FactorSet,
+    site: Site,
+    grid: Grid,
+    *,
+    grid_g_per_kwh: float | None = None,
+    wet_bulb_c: float | None = None,
+) -> Rates:
+    """The same of a place in which nothing is served yet."""
     electricity = grid.ewif_hydro_include_l_per_kwh if own.hydro == "include" else grid.ewif_hydro_exclude_l_per_kwh
     carbon = own.carbon_g_per_kwh or grid.carbon_g_per_kwh
     is_hourly = grid_g_per_kwh is not None and own.carbon_g_per_kwh is None
