@@ -17,7 +17,7 @@ class Factor:
     """One dated figure of the catalog: value with low and high, unit, and where it was read.
 
     `low` and `high` are scenarios, not a 90 % band, unless the source says so. `basis`: what exactly is counted, where the
-    unit does not say it (withdrawal, lifecycle, cradle to gate). `stale_after`: the day from which the figure should be
+    unit does not say it (withdrawal, lifecycle, cradle to gate). `stale_after`: the day after which the figure should be
     looked up again; empty: as long after `checked` as figures of its kind keep.
     """
 
