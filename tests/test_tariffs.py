@@ -52,7 +52,7 @@ EUR = Tariff(
 
 def figure(value: float, unit: str = "ratio", basis: str = "") -> Factor:
     return Factor(
-        value=value, low=value, high=value, unit=unit, basis=basis, source="test", checked="", confidence="reported"
+        value=value, low=value, high=value, unit=unit, basis=basis, source="test", checked="2026-11-25", confidence="reported"
     )
 
 
@@ -212,7 +212,7 @@ def test_the_water_of_an_hour_costs_by_its_wet_bulb_temperature() -> None:
             ratio=(0.5, 0.9),
             doubt_ratio=figure(1),
             source="test",
-            checked="",
+            checked="2026-11-25",
             confidence="estimated",
         ),
         cycles_count=figure(5, "cycles"),
