@@ -61,7 +61,7 @@ def make_meter(data_dir: Path) -> Iterator[MakeMeter]:
         }
         options = {
             name: sections.pop(name)
-            for name in ("identify", "wall_s", "clock_s", "counter", "meter_provider")
+            for name in ("identify", "hours", "wall_s", "clock_s", "counter", "meter_provider")
             if name in sections
         }
         meter = Meter(config.load({**document, **sections}, environment={}), **options)

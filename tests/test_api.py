@@ -89,7 +89,8 @@ def test_a_model_goes_by_the_name_it_is_served_under() -> None:
 
 def test_the_case_behind_the_call_takes_the_same_with_the_same_defaults() -> None:
     """The call is flat for its callers, the record is for those who need more than the footprint."""
-    defaults = {field.name: field.default for field in fields(Case)}
+    # A share of the training is no part of a footprint.
+    defaults = {field.name: field.default for field in fields(Case) if field.name != "training_requests"}
 
     assert {
         name: parameter.default for name, parameter in inspect.signature(estimate).parameters.items()

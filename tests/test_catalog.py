@@ -126,13 +126,17 @@ def test_an_unknown_server_differs_from_a_known_one_only_around_its_accelerators
         assert getattr(unknown, same) == getattr(known, same)
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.names("hardware") if catalog.hardware(name).embodied_g])
+@pytest.mark.parametrize(
+    "name", [name for name in catalog.names("hardware") if catalog.hardware(name).accelerator_embodied_g]
+)
 def test_what_a_server_was_made_with_is_spread_over_years(name: str) -> None:
     server = catalog.hardware(name)
+    accelerator, host, count = server.accelerator_embodied_g, server.host_embodied_g, server.accelerators_count
 
-    assert server.embodied_g is not None
+    assert accelerator is not None
+    assert host is not None
     assert server.lifetime_s is not None
-    assert 1e6 < server.embodied_g.low <= server.embodied_g.high < 2e7
+    assert 1e6 < count * accelerator.low + host.low <= count * accelerator.high + host.high < 2e7
     assert 3 <= server.lifetime_s.low / SECONDS_PER_YEAR <= server.lifetime_s.high / SECONDS_PER_YEAR <= 6
 
 
@@ -331,7 +335,7 @@ def test_a_figure_whose_name_has_no_unit_is_refused() -> None:
         ("memory_bytes", "B", "B", 1.0),
         ("memory_bytes", "GB", "B", 1e9),
         ("power_cap_exponent", "exponent", "exponent", 1.0),
-        ("embodied_g", "kg", "g", 1e3),
+        ("host_embodied_g", "kg", "g", 1e3),
         ("memory_bytes", "GB/s", None, None),
         ("memory_bytes", "GiB", None, None),
         ("memory_bw_bytes_per_s", "GB", None, None),

@@ -231,6 +231,7 @@ SHAPES: dict[str, Shape] = {
     "phi-3.5-mini": Shape(stated=3.82, width=3072, inner=8192, vocabulary=32064),
     "phi-4": Shape(stated=14.7, width=5120, inner=17920, vocabulary=100352),
     "phi-4-mini": Shape(stated=3.84, width=3072, inner=8192, vocabulary=200064, tied=True),
+    "gpt-3": Shape(stated=175, width=12288, inner=4 * 12288, matrices=2, vocabulary=50257, tied=True, norms=4),
     "gpt-oss-20b": Shape(stated=20.9, width=2880, expert=2880, vocabulary=201088, biased=True),
     "gpt-oss-120b": Shape(stated=116.8, width=2880, expert=2880, vocabulary=201088, biased=True),
     "glm-4.5-air": Shape(

@@ -49,12 +49,18 @@ async def _charged(meter: Meter, key: str) -> str:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["demo", "serve", "report", "explain", "estimate", "vocab"]),
+        ([], ["demo", "serve", "report", "explain", "estimate", "compare", "vocab"]),
         (["demo"], ["--once", "--port", "headwater demo --once"]),
         (["serve"], ["--upstream", "--workers", "headwater serve --upstream http://127.0.0.1:8000"]),
         (["report"], ["--month", "--format", "headwater report --month 2026-11 --format csv"]),
+        (
+            ["recompute"],
+            ["--factors", "--hydro", "--format", "headwater recompute --month 2026-11 --factors seed-2023\n"],
+        ),
         (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
         (["estimate"], ["--input", "--hosted", "--json", "headwater estimate llama-3.1-70b --input 800 --output 300"]),
+        (["compare"], ["--models", "--by", "--plot", "--factors seed-2023,current-2026.11"]),
+        (["fleet"], ["--accelerators", "--load", "--plot", "headwater fleet --factors seed-2023 --visits 600000000"]),
         (["vocab", "install"], ["headwater vocab install"]),
     ],
 )
@@ -152,7 +158,8 @@ def test_an_estimate_with_steps_prints_the_derivation_of_each_model() -> None:
         "Derivation of llama-3.1-8b",
         "Derivation of llama-3.1-70b",
     ]
-    assert done.stdout.count("\n  it_j = ") == 2
+    assert done.stdout.count("\n  it_j = host_share_w") == 2
+    assert done.stdout.count("\n  embodied_g = server_embodied_g") == 2
     assert "source: " in done.stdout
 
 

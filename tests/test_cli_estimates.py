@@ -51,7 +51,7 @@ def test_what_is_not_known_has_no_figures_but_a_reason() -> None:
     assert row.endswith("time-unknown")
     assert document["reason"] == "time-unknown"
     assert "energy_j" not in document
-    assert as_steps(answers[0][1]) == ""
+    assert as_steps(*answers[0]) == ""
 
 
 def test_a_narrow_interval_deserves_a_third_digit_and_a_wide_one_only_two() -> None:

@@ -32,6 +32,7 @@ def _footprint(**changes: Any) -> Footprint:
         "site": "azure-westus3",
         "factors": "current-2026.11",
         "hydro": "include",
+        "wue_basis": "unstated",
     }
     return Footprint(**{**values, **changes})
 
@@ -42,7 +43,7 @@ def test_the_header_is_the_documented_dictionary() -> None:
     assert header == (
         b"energy_j=412.7;lo=247.6;hi=701.6, water_ul=386.0;lo=193.0;hi=772.0;onsite=206.0, "
         b'tokens=29;in=25;out=4;src=upstream, method=observed;model="llama-3.1-70b", '
-        b'factors="current-2026.11";hydro=include'
+        b'factors="current-2026.11";hydro=include;wue=unstated'
     )
     assert len(header) < 512
 

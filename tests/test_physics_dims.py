@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from headwater.physics import carbon, energy, formulas, throughput, water
+from headwater.physics import carbon, energy, formulas, place_formulas, throughput, water
 from headwater.physics.formulas import Rule
 from tests.dims import Dim
 
@@ -155,6 +155,32 @@ GIVEN: dict[str, Dim | float] = {
     "wue_l_per_it_kwh": WUE,
     "ewif_l_per_kwh": EWIF,
     "grid_g_per_kwh": GRID,
+    "reported_wue_l_per_it_kwh": WUE,
+    "consumed_ratio": 0.8,
+    "heat_ratio": Dim(1.1, {"it": -1}),
+    "wet_ratio": 0.7,
+    "wet_bulb_c": Dim(15.0, {"K": 1}),
+    "evaporated_ratio": 0.85,
+    "latent_heat_0c_j_per_kg": Dim(2.5e6, {"J": 1, "kg": -1}),
+    "latent_heat_slope_j_per_kg_k": Dim(2.4e3, {"J": 1, "kg": -1, "K": -1}),
+    "heat_capacity_j_per_kg_k": Dim(4.2e3, {"J": 1, "kg": -1, "K": -1}),
+    "range_k": Dim(5.6, {"K": 1}),
+    "drift_ratio": 5e-5,
+    "cycles_count": 5.0,
+    "coefficient_0": Dim(-10.4, WUE.units),
+    "coefficient_1": Dim(0.61, {**WUE.units, "F": -1}),
+    "coefficient_2": Dim(-0.01, {**WUE.units, "F": -2}),
+    "coefficient_3": Dim(6e-5, {**WUE.units, "F": -3}),
+    "least_l_per_it_kwh": Dim(0.05, WUE.units),
+    "withdrawal_l_per_it_kwh": WUE,
+    "ewif_withdrawal_l_per_kwh": EWIF,
+    "market_g_per_kwh": GRID,
+    "accelerator_embodied_g": Dim(2.7e5, {"g": 1}),
+    "host_embodied_g": Dim(4e6, {"g": 1}),
+    "embodied_server_l": Dim(1e5, {"L": 1}),
+    "server_s": Dim(3.0, S),
+    "lifetime_s": Dim(1.6e8, S),
+    "utilisation_ratio": 0.6,
 }
 UNITS: dict[str, Units] = {
     "s": S,
@@ -165,7 +191,7 @@ UNITS: dict[str, Units] = {
     "tokens": {},
     "weights": {},
 }
-UNITS |= {"L": LITRE}
+UNITS |= {"L": LITRE, "g": {"g": 1}, "L/kWh": dict(WUE.units), "J/kg": {"J": 1, "kg": -1}, "degF": {"F": 1}}
 IT: Units = {"J": 1, "it": 1}
 BOUNDARY: dict[str, Units] = {"facility_j": {"J": 1, "facility": 1}, "carbon_g": {"g": 1}}
 BOUNDARY |= {"it_j": IT, "accelerator_j": IT}
@@ -195,13 +221,24 @@ ALL_RULES = (
     + formulas.UNKNOWN_WORK_RULES
     + formulas.UNKNOWN_SHARE_RULES
     + formulas.ENERGY_RULES
-    + formulas.PLACE_RULES
+    + place_formulas.WITHDRAWAL_RULES
+    + place_formulas.TOWER_RULES
+    + place_formulas.CURVE_RULES
+    + place_formulas.PLACE_RULES
+    + place_formulas.WITHDRAWN_RULES
+    + place_formulas.WITHDRAWN_OFFSITE_RULES
+    + place_formulas.MARKET_RULES
+    + place_formulas.EMBODIED_RULES
+    + place_formulas.EMBODIED_WATER_RULES
 )
 
 
 def test_every_formula_has_the_unit_that_its_step_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "FLOP_PER_WEIGHT", Dim(2.0, FLOP))
     monkeypatch.setattr(throughput, "FLOP_PER_PAIR", Dim(4.0, FLOP))
+    monkeypatch.setattr(water, "L_PER_KG", Dim(1.0, {"L": 1, "kg": -1}))
+    monkeypatch.setattr(water, "F_PER_K", Dim(1.8, {"F": 1, "K": -1}))
+    monkeypatch.setattr(water, "F_AT_0_C", Dim(32.0, {"F": 1}))
     known = dict(GIVEN)
 
     for rule in ALL_RULES:
@@ -212,7 +249,13 @@ def test_every_formula_has_the_unit_that_its_step_shows(monkeypatch: pytest.Monk
 
 
 def test_no_rule_is_left_out_of_the_dimensions() -> None:
-    every = {id(rule) for name in dir(formulas) if name.endswith("_RULES") for rule in getattr(formulas, name)}
+    every = {
+        id(rule)
+        for module in (formulas, place_formulas)
+        for name in dir(module)
+        if name.endswith("_RULES") and name != "ONSITE_RULES"
+        for rule in getattr(module, name)
+    }
 
     assert every == {id(rule) for rule in ALL_RULES}
 

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from headwater.cli import app
 from headwater.cli import replay as command
 from headwater.cli.estimate import Hydropower
+from headwater.drawing import value_ticks
 from headwater.replay import chart, scales
-from headwater.replay.chart import value_ticks
 
 TEXT = """timestamp,input_tokens,output_tokens,cached_tokens,user,model
 2026-11-02T10:00:00Z,800,300,0,ada,llama-3.1-70b
@@ -293,7 +293,7 @@ def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, trace: str) -> Non
     path = tmp_path / "long.csv"
     path.write_text("time,input_tokens,output_tokens\n" + "".join(f"{row},80,30\n" for row in range(20_000)))
     program = (
-        "from headwater.cli import replay as command; command._QUIET_S = command._EVERY_S = 0.0\n"
+        "from headwater.cli import progress; progress._QUIET_S = progress._EVERY_S = 0.0\n"
         "from headwater.cli import main; main()"
     )
     arguments = [sys.executable, "-c", program, "replay", str(path), *MODEL]

@@ -171,7 +171,7 @@ def test_accounts_that_do_not_add_up_to_the_totals_are_an_error_that_names_both(
         statement(reader, MONTH)
 
 
-@pytest.mark.parametrize("month", ["2026-13", "2026-1", "november", "2026-11-01", ""])
+@pytest.mark.parametrize("month", ["2026-13", "2026-1", "november", "2026-11-01", "0000-01", ""])
 def test_a_month_that_is_none_is_named(month: str) -> None:
     reader: Any = _Reader([])
 

@@ -4,7 +4,7 @@ from headwater.__about__ import __version__
 from headwater.api import estimate
 from headwater.errors import CatalogError, ConfigError, DialectError, HeadwaterError, LedgerError
 from headwater.middleware import FootprintMiddleware
-from headwater.records import Footprint, ModelSpec, Unknown, Usage
+from headwater.records import Footprint, Hour, ModelSpec, Unknown, Usage
 
 __all__ = [
     "CatalogError",
@@ -13,6 +13,7 @@ __all__ = [
     "Footprint",
     "FootprintMiddleware",
     "HeadwaterError",
+    "Hour",
     "LedgerError",
     "ModelSpec",
     "Unknown",

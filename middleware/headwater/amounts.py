@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from headwater.records import Amounts, Footprint, Spread
-from headwater.units import micrograms, microjoules, nanolitres
+from typing import Final
+
+from headwater.records import Amounts, Footprint, Spread, Unknown
+from headwater.units import J_PER_KWH, micrograms, microjoules, nanolitres
+
+OUT_OF_RANGE: Final = Unknown(reason="out-of-range")
+# A gigawatt for an hour: no request's share, and far inside the ledger's 64 bits.
+_MOST_FACILITY_J: Final = 1e6 * J_PER_KWH
 
 Integers = tuple[int, int, int, int, int, int, int, int, int, int, int]
 """The fields of `Amounts`, in their order."""
@@ -27,6 +33,14 @@ def integers(
         micrograms(carbon_g * within.carbon_low),
         micrograms(carbon_g * within.carbon_high),
     )
+
+
+def storable(found: Footprint | Unknown) -> Footprint | Unknown:
+    """What an estimate found, as far as a ledger can hold it: what none could hold has no footprint, it is nobody's true
+    share."""
+    if isinstance(found, Footprint) and not found.facility_j * found.spread.energy_high < _MOST_FACILITY_J:
+        return OUT_OF_RANGE
+    return found
 
 
 def amounts(footprint: Footprint) -> Amounts:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, Literal
 
 from headwater import catalog
 from headwater.catalog import CURRENT_FACTORS
+from headwater.checks import check_count, check_number
+from headwater.physics.addenda import addenda
 from headwater.physics.estimate import Profile
 from headwater.records import (
+    Addenda,
     Deployment,
     EngineSpec,
     FactorSet,
@@ -23,10 +25,11 @@ from headwater.records import (
     Precision,
     Site,
     Step,
+    TrainingShare,
     Unknown,
     Usage,
 )
-from headwater.units import LONGEST_S, MOST_TOKENS, S_PER_MS
+from headwater.units import LONGEST_S, MOST_G_PER_KWH, MOST_TOKENS, MOST_WET_BULB_C, S_PER_MS
 
 SHORTEST_S: Final = 1e-6
 """No reply was faster than a microsecond."""
@@ -59,22 +62,25 @@ class Case:
     cache_precision: Literal["bf16", "fp8"] = "bf16"
     engine: str | EngineSpec | None = None
     site: str | Site = "us-average"
+    grid_g_per_kwh: float | None = None
+    wet_bulb_c: float | None = None
     factors: str | FactorSet = CURRENT_FACTORS
     hydro: Hydro | None = None
+    training_requests: float | None = None
 
     def __post_init__(self) -> None:
         self._check_tokens()
         self._check_seen()
         for name in ("accelerators", "replicas", "attention_accelerators"):
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), least=1, most=MOST_COUNT)
+                check_count(name, getattr(self, name), least=1, most=MOST_COUNT)
 
     def _check_tokens(self) -> None:
         given, made, cached, images = self.input_tokens, self.output_tokens, self.cached_tokens, self.images
-        _check_count("input_tokens", given)
-        _check_count("output_tokens", made)
-        _check_count("cached_tokens", 0 if cached is None else cached)
-        _check_count("images", images)
+        check_count("input_tokens", given)
+        check_count("output_tokens", made)
+        check_count("cached_tokens", 0 if cached is None else cached)
+        check_count("images", images)
         if given + made > MOST_TOKENS:
             raise ValueError(
                 f"input_tokens ({given}) and output_tokens ({made}) are more than {MOST_TOKENS} together: no context is so long"
@@ -89,9 +95,21 @@ class Case:
             )
 
     def _check_seen(self) -> None:
-        _check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
-        _check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
-        _check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
+        check_number("observed_s", self.observed_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
+        check_number("itl_s", self.itl_s, least=SHORTEST_S, most=LONGEST_S, said="above 0")
+        check_number(
+            "training_requests", self.training_requests, least=1, most=LONGEST_S * MOST_COUNT, said="at least 1"
+        )
+        check_number("concurrency", self.concurrency, least=1, most=MOST_COUNT, said="at least 1")
+        check_number("grid_g_per_kwh", self.grid_g_per_kwh, least=0, most=MOST_G_PER_KWH, said="at least 0")
+        coldest_c, hottest_c = -MOST_WET_BULB_C, MOST_WET_BULB_C
+        check_number(
+            "wet_bulb_c",
+            self.wet_bulb_c,
+            least=coldest_c,
+            most=hottest_c,
+            said=f"at least {coldest_c:g} degrees Celsius",
+        )
         if self.itl_s is not None and self.hosting == "own":
             raise ValueError(
                 f"itl_s ({self.itl_s}) tells how busy somebody else's server is, but hosting is 'own'; "
@@ -123,6 +141,7 @@ class Case:
             hosting=self.hosting,
             # On a server of one's own it was seen, elsewhere it is presumed.
             concurrency=self.concurrency if self.hosting == "hosted" else None,
+            training=self._training,
         )
         count = whole.accelerators_count
         if self.accelerators is None:
@@ -132,6 +151,16 @@ class Case:
                 f"attention_accelerators ({self.attention_accelerators}) do not divide the accelerators ({count})"
             )
         return replace(whole, accelerators_count=count, attention_accelerators_count=self.attention_accelerators)
+
+    @property
+    def _training(self) -> TrainingShare | None:
+        """The share of the model's training that is wanted. Raises CatalogError where its training is not disclosed."""
+        if self.training_requests is None:
+            return None
+        name = self.model if isinstance(self.model, str) else self.model.name
+        return TrainingShare(
+            training=catalog.training(catalog.model_name(name) or name), requests_count=self.training_requests
+        )
 
     @property
     def usage(self) -> Usage:
@@ -148,7 +177,20 @@ class Case:
     def observation(self) -> Observation:
         """What was seen of the request."""
         seen_count = self.concurrency if self.hosting == "own" else None
-        return Observation(elapsed_s=self.observed_s, concurrency_count=seen_count, itl_s=self.itl_s)
+        return Observation(
+            elapsed_s=self.observed_s,
+            concurrency_count=seen_count,
+            itl_s=self.itl_s,
+            grid_g_per_kwh=self.grid_g_per_kwh,
+            wet_bulb_c=self.wet_bulb_c,
+        )
+
+    def addenda(self) -> Addenda | None:
+        """What goes with the answer as lines of their own; None where there is no answer."""
+        answer = self._answer
+        if isinstance(answer, Unknown):
+            return None
+        return addenda(answer, self.deployment, wet_bulb_c=self.wet_bulb_c)
 
     def footprint(self) -> Footprint | Unknown:
         """The answer, with its derivation. Raises CatalogError for a name that is not known."""
@@ -163,13 +205,28 @@ class Case:
         steps = () if isinstance(self._answer, Unknown) else self._answer.steps
         return next((step for step in steps if step.name in _DISBELIEVED), None)
 
+    def _unused_of_the_hour(self) -> list[str]:
+        """What was given of the hour and has no part in the answer, in words."""
+        if isinstance(self._answer, Unknown):
+            return []
+        at, told = self.deployment, []
+        if self.grid_g_per_kwh is not None and at.factors.carbon_g_per_kwh is not None:
+            told.append(
+                f"{at.factors.name}: the carbon of the hour has no part in the answer: the factor set has its own"
+            )
+        if self.wet_bulb_c is not None and all(step.name != "wet_bulb_c" for step in self._answer.steps):
+            told.append(
+                f"{at.site.name}: the wet bulb of the hour has no part in the answer: the water at the site is not computed from it"
+            )
+        return told
+
     def warnings(self) -> tuple[str, ...]:
         """What a careful reader of the answer should be told, in words; empty where there is nothing."""
         at = self.deployment
         model, hardware, count = at.model, at.hardware, at.accelerators_count
         if at.factors.flat_it_j_per_request is not None:
-            return ()
-        told = []
+            return tuple(self._unused_of_the_hour())
+        told = self._unused_of_the_hour()
         held = catalog.holds(hardware, count, model, at.precision)
         if held is None and self.accelerators is None and hardware.accelerators_count > 1:
             told.append(
@@ -191,25 +248,3 @@ class Case:
 
 _DISBELIEVED: Final = ("disbelieved_s", "disbelieved_itl_s")
 """Steps of a derivation that hold what was given and not used."""
-
-
-def _check_count(name: str, count: object, *, least: int = 0, most: int | None = None) -> None:
-    """Refuse what is not a whole number of things: bool included, which Python takes for 0 and 1."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, not {count!r}")
-    if most is not None and count > most:
-        shown = str(count) if count <= MOST_TOKENS else f"more than {MOST_TOKENS}"
-        raise ValueError(f"{name} must be at most {most}, not {shown}")
-
-
-def _check_number(name: str, seen: object, *, least: float, most: float, said: str) -> None:
-    """Refuse a measurement that nobody can have made."""
-    if seen is None:
-        return
-    if isinstance(seen, bool) or not isinstance(seen, int | float) or not -math.inf < seen < math.inf:
-        raise ValueError(f"{name} must be a finite number, not {seen!r}")
-    if seen < least:
-        least_said = said if seen <= 0 or least >= 1 else f"at least {least:g}"
-        raise ValueError(f"{name} must be {least_said}, not {seen!r}")
-    if seen > most:
-        raise ValueError(f"{name} must be at most {most:g}, not {seen!r}")

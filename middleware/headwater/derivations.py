@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from headwater.records import Footprint
+from headwater.records import Addenda, Footprint
 
 # The step that begins each part.
 _HEADINGS: Final = {
@@ -24,9 +24,15 @@ _HEADINGS: Final = {
     "concurrency_count": "The deployment's mean request",
     "memory_share_ratio": "Energy",
     "accelerator_w": "Energy",
+    "installed_accelerators_count": "The fleet",
+    "server_w": "Energy",
     "it_j": "Energy",
     "pue": "The place",
     "facility_j_low_ratio": "The interval",
+    "power_kw_low_ratio": "The interval",
+    "capacity_requests_count": "What the fleet can serve",
+    "flat_it_j_per_request": "What the factor set counts per request",
+    "visits_count": "The visits",
 }
 _REQUEST_HEADING: Final = "This request"
 _OWN: Final = "own_"
@@ -50,9 +56,9 @@ _OPERATORS: Final[Mapping[type[ast.operator], Callable[[float, float], float]]] 
 }
 
 
-def steps_of(footprint: Footprint) -> list[dict[str, Any]]:
-    """The steps of a footprint as JSON values, as they stand in receipts."""
-    return [asdict(step) | {"inputs": dict(step.inputs)} for step in footprint.steps]
+def steps_of(of: Footprint | Addenda) -> list[dict[str, Any]]:
+    """The steps of a footprint, or of what stands beside one, as JSON values, as they stand in receipts."""
+    return [asdict(step) | {"inputs": dict(step.inputs)} for step in of.steps]
 
 
 def as_lines(steps: Iterable[Mapping[str, Any]], *, brief: bool = False) -> Iterator[str]:

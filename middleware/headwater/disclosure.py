@@ -75,15 +75,19 @@ def disclose(request_id: str, usage: Usage, footprint: Footprint | Unknown) -> D
     water_low, water_high = digits(water_ul * spread.water_low), digits(water_ul * spread.water_high)
     onsite = digits(footprint.onsite_l * UL_PER_L)
     model = json.dumps(footprint.model)
+    # The operator's own figures are named wherever they were used.
+    own_header = f';own="{" ".join(footprint.own)}"' if footprint.own else ""
+    own_json = f'"own":{json.dumps(footprint.own, separators=(",", ":"))},' if footprint.own else ""
     header = (
         f"energy_j={energy};lo={energy_low};hi={energy_high}, water_ul={water};lo={water_low};hi={water_high};onsite={onsite}, "
         f"{tokens_header}, method={footprint.method};model={model}, "
-        f'factors="{footprint.factors}";hydro={footprint.hydro}'
+        f'factors="{footprint.factors}";hydro={footprint.hydro};wue={footprint.wue_basis}{own_header}'
     )
     body = (
         f'{{"v":1,"id":"{request_id}","energy_j":{energy},"energy_j_range":[{energy_low},{energy_high}],'
         f'"water_ul":{water},"water_ul_range":[{water_low},{water_high}],"water_onsite_ul":{onsite},"tokens":{tokens_json},'
-        f'"method":"{footprint.method}","model":{model},"factors":"{footprint.factors}","hydro":"{footprint.hydro}","url":"{url}"}}'
+        f'"method":"{footprint.method}","model":{model},"factors":"{footprint.factors}","hydro":"{footprint.hydro}",'
+        f'"wue_basis":"{footprint.wue_basis}",{own_json}"url":"{url}"}}'
     )
     return Disclosure(header.encode(), body.encode())
 

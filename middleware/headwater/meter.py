@@ -4,6 +4,7 @@ a charge; knows no HTTP."""
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -11,21 +12,20 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from headwater.__about__ import __version__
-from headwater.amounts import amounts
+from headwater.amounts import amounts, storable
 from headwater.config import Settings
-from headwater.errors import HeadwaterError
+from headwater.errors import ConfigError, HeadwaterError
+from headwater.hours import HoursOf
 from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
 from headwater.ledger import Ledger
 from headwater.records import Charge, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
+from headwater.tariffs import Pricing
 from headwater.telemetry import MeterProvider, Telemetry
 from headwater.tokens import TokenCounter
-from headwater.units import J_PER_KWH
 
 log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
-# A gigawatt for an hour: no request's share, and far inside the ledger's 64 bits.
-_MOST_FACILITY_J: Final = 1e6 * J_PER_KWH
 
 
 def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:
@@ -33,11 +33,17 @@ def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:
     return pseudonymizer.of_digest(rule.lower(), digest)
 
 
+def _at_once(hours: HoursOf | None) -> HoursOf | None:
+    if hours is not None and (not callable(hours) or inspect.iscoroutinefunction(hours)):
+        raise ConfigError(f"hours must be a plain function that returns at once, not {hours!r}")
+    return hours
+
+
 class Meter:
     """One process's meter. Clocks are arguments: `wall_s` for dates, `clock_s` for durations.
 
     Raises:
-        ConfigError: the settings, the identity key or a catalog name cannot be used.
+        ConfigError: the settings, a series of hours, the identity key or a catalog name cannot be used.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Meter:
         settings: Settings,
         *,
         identify: Identify | None = None,
+        hours: HoursOf | None = None,
         meter_provider: MeterProvider | None = None,
         ledger: Ledger | None = None,
         counter: TokenCounter | None = None,
@@ -54,7 +61,9 @@ class Meter:
         self.settings = settings
         self.wall_s = wall_s
         self.clock_s = clock_s
-        self.serving = Serving(settings)
+        self.serving = Serving(settings, hours_of=_at_once(hours), failed=self.failed)
+        # Made even where no client sees it: a tariff that cannot be used must stop the start, not the first report.
+        self.pricing = Pricing(settings)
         self.telemetry = Telemetry(__version__, meter_provider)
         self.counter = counter if counter is not None else TokenCounter()
         key = load_key(settings.ledger.data_dir)
@@ -153,13 +162,10 @@ class Meter:
             )
 
     def footprint(self, served: Served, usage: Usage, observation: Observation) -> Footprint | Unknown:
-        """Price an exchange. What no ledger could hold has no footprint: it is nobody's true share."""
+        """Price an exchange. What no ledger could hold has no footprint."""
         if served.profile is None:
             return served.unknown
-        found = served.profile.estimate(usage, observation)
-        if isinstance(found, Footprint) and not found.facility_j * found.spread.energy_high < _MOST_FACILITY_J:
-            return Unknown(reason="out-of-range")
-        return found
+        return storable(served.profile.estimate(usage, observation))
 
     def month(self) -> str:
         """The calendar month (UTC) that accounts are kept under now: `2026-11`."""

@@ -16,6 +16,7 @@ from headwater.config import Settings
 from headwater.disclosure import WELL_KNOWN
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.exchange import Exchange
+from headwater.hours import HoursOf
 from headwater.identity import Identify
 from headwater.meter import Meter
 from headwater.telemetry import MeterProvider
@@ -32,8 +33,10 @@ class FootprintMiddleware:
         settings: a `headwater.config.Settings`, a mapping like headwater.toml, or the path of such a file. None reads
             the file that HEADWATER_CONFIG names, else ./headwater.toml where it exists, else takes the defaults.
         identify: the operator's own rule of who is charged: ASGI scope in, stable user id out, None for nobody.
+        hours: the operator's own series: a site's name and seconds since the epoch in, a `headwater.Hour` out, or None. Asked
+            on the event loop, at most once per site and clock hour, so it must return at once; over the file of the site.
         meter_provider: OpenTelemetry's, for the metrics; None takes the global one.
-        meter: a ready-made meter, in place of the three above.
+        meter: a ready-made meter, in place of the four above.
 
     Settings that cannot be used, and a store that refuses (another identity key), stop the server at its start, with
     the reason. Where the server sends no lifespan messages, the reason is logged and replies pass through unmetered; so
@@ -46,6 +49,7 @@ class FootprintMiddleware:
         settings: Settings | Mapping[str, Any] | str | Path | None = None,
         *,
         identify: Identify | None = None,
+        hours: HoursOf | None = None,
         meter_provider: MeterProvider | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -59,7 +63,9 @@ class FootprintMiddleware:
             # Not raised here: Starlette makes its middleware when the server starts, and uvicorn would take the exception
             # for an app without lifespan, and then answer every request with it.
             try:
-                self._meter = Meter(config.load(settings), identify=identify, meter_provider=meter_provider)
+                self._meter = Meter(
+                    config.load(settings), identify=identify, hours=hours, meter_provider=meter_provider
+                )
             except HeadwaterError as error:
                 self._refusal = error
 

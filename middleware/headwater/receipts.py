@@ -6,9 +6,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from headwater import catalog, derivations
+from headwater import beside, catalog, derivations, money
+from headwater.physics.addenda import addenda
 from headwater.physics.estimate import Profile
 from headwater.records import Amounts, Charge, Deployment, Footprint
+from headwater.tariffs import Pricing
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
 
 VERSION = 1
@@ -16,14 +18,16 @@ ROUNDING = 1e-9
 """What a chain of floating-point operations in another order may differ by."""
 
 
-def receipt(charge: Charge, document: str | None) -> dict[str, Any]:
+def receipt(charge: Charge, document: str | None, pricing: Pricing | None = None) -> dict[str, Any]:
     """The receipt of a charge as JSON values. `document`: the stored deployment it was priced with, where there is one.
+    `pricing`: the operator's tariffs; None shows no cost.
 
     The derivation is recomputed from the stored inputs, not stored: if it did not give the charged amounts again, the
     receipt would say so in `derivation_agrees`.
     """
     deployment = catalog.deployment_from_document(document) if document else None
     footprint = _derive(charge, deployment)
+    cost = pricing.cost(charge, document) if pricing is not None else None
     return {
         "v": VERSION,
         "id": charge.request_id,
@@ -44,6 +48,8 @@ def receipt(charge: Charge, document: str | None) -> dict[str, Any]:
         "observed": asdict(charge.observation),
         "charged": None if charge.amounts is None else _amounts(charge.amounts),
         "reason": charge.reason or None,
+        **_beside(footprint, deployment, charge),
+        "cost": None if cost is None else money.as_json(cost),
         "deployment": None if deployment is None else deployment_facts(deployment, charge.deployment_hash),
         "derivation": derivations.steps_of(footprint) if footprint else [],
         "derivation_agrees": None
@@ -57,6 +63,19 @@ def _derive(charge: Charge, deployment: Deployment | None) -> Footprint | None:
         return None
     estimate = Profile(deployment).estimate(charge.usage, charge.observation, steps=True)
     return estimate if isinstance(estimate, Footprint) else None
+
+
+def _beside(footprint: Footprint | None, deployment: Deployment | None, charge: Charge) -> dict[str, Any]:
+    """What goes with the charge and is no part of it; with the steps that lead to it."""
+    if footprint is None or deployment is None:
+        return {"energy_parts": None, "beside": None, "sci": None, "beside_derivation": []}
+    found = addenda(footprint, deployment, wet_bulb_c=charge.observation.wet_bulb_c)
+    return {
+        "energy_parts": beside.energy_parts(footprint),
+        "beside": beside.as_json(found),
+        "sci": beside.sci(footprint, found, deployment, grid_g_per_kwh=charge.observation.grid_g_per_kwh),
+        "beside_derivation": derivations.steps_of(found),
+    }
 
 
 def _agrees(footprint: Footprint, amounts: Amounts) -> bool:
@@ -97,8 +116,14 @@ def deployment_facts(deployment: Deployment, document_hash: str) -> dict[str, An
         "site": deployment.site.name,
         "grid": deployment.grid.name,
         "factors": deployment.factors.name,
+        "factors_hash": deployment.factors.document_hash,
         "hydro": deployment.factors.hydro,
         "wue_basis": deployment.site.wue_basis,
+        "wue_category": deployment.site.wue_category or None,
+        "wue_method": deployment.site.wue_method,
+        "site_year": deployment.site.year or None,
+        "grid_year": deployment.grid.year or None,
+        "own": [*deployment.site.own, *deployment.grid.own],
     }
 
 
@@ -130,7 +155,10 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
                 f"  served by   {deployment['model']} ({deployment['precision']}) on {copies}{deployment['accelerators']} "
                 f"of {deployment['hardware']}, {deployment['engine']}, at {deployment['site']} (grid {deployment['grid']})"
             ),
-            f"  factors     {deployment['factors']}, hydro={deployment['hydro']}; document {deployment['hash']}",
+            (
+                f"  factors     {deployment['factors']} ({deployment['factors_hash']}), hydro={deployment['hydro']}, "
+                f"wue={deployment['wue_basis']}{_own_words(deployment['own'])}; document {deployment['hash']}"
+            ),
         ]
     charged = document["charged"]
     if charged is None:
@@ -146,10 +174,15 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
             f"on-site {charged['water_onsite_ul']:.6g}, off-site {charged['water_offsite_ul']:.6g}"
         ),
         f"  carbon      {charged['carbon_g']:.4g} g CO2e ({carbon_low:.4g} to {carbon_high:.4g})",
-        "",
-        "Derivation",
+        *(money.as_lines(document["cost"]) if document["cost"] is not None else ()),
     ]
+    aside = list(beside.as_lines(document["beside"] or {}))
+    lines += ["", "Beside it, no part of it, and not to be added up", *aside] if aside else []
+    lines += ["", "Derivation"]
     lines += derivations.as_lines(document["derivation"], brief=brief)
+    if aside and not brief:
+        lines += ["", "Derivation of what stands beside it"]
+        lines += derivations.as_lines(document["beside_derivation"])
     if brief:
         given_count = sum(not step["inputs"] for step in document["derivation"])
         lines += ["", f"(from {given_count} factors, left out here)"]
@@ -162,3 +195,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
 
 def _or_unknown(count: int | None) -> str:
     return "unknown" if count is None else str(count)
+
+
+def _own_words(own: list[str]) -> str:
+    return f"; the operator's own: {', '.join(own)}" if own else ""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
 from headwater import catalog
 from headwater.config import DeploymentSettings, Settings
+from headwater.errors import CatalogError
+from headwater.hours import Asked, HoursOf, Series
 from headwater.mixes import Mixture
 from headwater.physics.estimate import Profile
+from headwater.places import Places
 from headwater.records import Deployment, Unknown
 
 OTHER: Final = "other"
 """What stands in accounts and metrics for a model that is not in the catalog: never a string a client made up."""
+# The setting that names an entry of a kind.
+_NAMED: Final = {
+    "model": "models",
+    "hardware": "hardware",
+    "engine": "engines",
+    "site": "sites",
+    "set": "factor_sets",
+}
 _CACHED_MODELS: Final = 1_000
 _CACHED_NAME_CHARACTERS: Final = 200
 _MOST_HEARD_COUNT: Final = 256
@@ -101,6 +113,8 @@ class Served:
     unknown: Unknown
     load: Load = field(repr=False)
     mixture: Mixture = field(default_factory=Mixture, repr=False)
+    hours: Series | None = field(default=None, repr=False)
+    """What its site was like hour by hour; None: the annual figures stand."""
 
     @property
     def is_paced(self) -> bool:
@@ -111,20 +125,33 @@ class Served:
 class Serving:
     """All that the settings say about who serves what; looked up by the model name of a request.
 
+    `hours_of`: the operator's callable, asked for the hours of each site; `failed` is told what goes wrong in it.
+
     Raises:
+        ConfigError: a site or its series cannot be used.
         CatalogError: a deployment names an entry that the catalog does not have.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        hours_of: HoursOf | None = None,
+        failed: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self._settings = settings
+        self._hours_of = hours_of
+        self._failed = failed
+        self._hours: dict[str, Series | None] = {}
+        self.places = Places(settings)
         self.loads: dict[str, Load] = {}
         """By the name that a deployment has in all processes: entries with one name share what is in flight."""
         self._loads = [self.loads.setdefault(each.shared_name, Load()) for each in settings.deployment]
         self._elsewhere = Load()
         self._cache: dict[str | None, Served] = {}
         self._made: dict[tuple[int, str], Served] = {}
-        for deployment in settings.deployment:
-            self._check(deployment)
+        for number, deployment in enumerate(settings.deployment):
+            self._check(number, deployment)
 
     def of(self, model: str | None) -> Served:
         """The deployment for a request's model. A model that nobody knows has no profile, but a reason."""
@@ -173,7 +200,15 @@ class Serving:
             profile=Profile(deployment),
             unknown=Unknown(reason="no-estimate"),
             load=load,
+            hours=self._hours_at(settings.site),
         )
+
+    def _hours_at(self, site: str) -> Series | None:
+        """One series for a site, whatever runs there: the callable is asked once for all."""
+        if site not in self._hours:
+            file = self.places.hours(site)
+            self._hours[site] = file if self._hours_of is None else Asked(self._hours_of, site, file, self._failed)
+        return self._hours[site]
 
     def _unknown(self, reason: str, load: Load | None = None) -> Served:
         return Served(
@@ -187,6 +222,7 @@ class Serving:
         )
 
     def _deployment(self, settings: DeploymentSettings, model: str) -> Deployment:
+        site = self.places.site(settings.site)
         return catalog.deployment(
             model=model,
             hardware=settings.hardware,
@@ -196,14 +232,24 @@ class Serving:
             precision=settings.precision,
             cache_precision=settings.cache_precision,
             engine=settings.engine,
-            site=settings.site,
+            site=site,
+            grid=self.places.grid(site.grid),
             factors=self._settings.factors.set,
             hydro=self._settings.factors.hydro,
             hosting=settings.hosting,
             concurrency=settings.concurrency,
+            training=self.places.training(model),
         )
 
-    def _check(self, settings: DeploymentSettings) -> None:
+    def _check(self, number: int, settings: DeploymentSettings) -> None:
         # Any model of the catalog will do to see that the other names are good.
         fallback = self._settings.fallback.model if self._settings.fallback else None
-        self._deployment(settings, settings.model or fallback or catalog.names("models")[0])
+        try:
+            self._deployment(settings, settings.model or fallback or catalog.names("models")[0])
+        except CatalogError as error:
+            key = next((key for key, kind in _NAMED.items() if f"the catalog of {kind}" in str(error)), None)
+            place: tuple[int | str, ...] = ("deployment", number) if key is None else ("deployment", number, key)
+            if key == "set":
+                place = ("factors", "set")
+            told = f"{self._settings.source}: {self._settings.where(*place)}: {error}"
+            raise CatalogError(told) from None

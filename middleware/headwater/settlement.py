@@ -264,6 +264,7 @@ class Settlement:
         mix: Mix | None = None,
         itl_s: float | None = None,
     ) -> Observation:
+        hour = None if served.hours is None else served.hours.at(self._meter.wall_s())
         return Observation(
             elapsed_s=max(0.0, now_s - self._admitted_s - self.waited_s),
             busy_s=busy_s,
@@ -271,6 +272,8 @@ class Settlement:
             concurrency_count=self._concurrency(served, now_s),
             itl_s=itl_s,
             mix=mix,
+            grid_g_per_kwh=None if hour is None else hour.grid_g_per_kwh,
+            wet_bulb_c=None if hour is None else hour.wet_bulb_c,
         )
 
     def _concurrency(self, served: Served, now_s: float) -> float:

@@ -82,7 +82,11 @@ async def _respond(meter: Meter, name: str, user: str) -> Response:
 def _receipt(meter: Meter, request_id: str, user: str) -> dict[str, Any] | None:
     with meter.ledger.reader() as reader:
         charge = reader.receipt(request_id, user)
-        return None if charge is None else receipt(charge, reader.document(charge.deployment_hash))
+        if charge is None:
+            return None
+        # Prices are the operator's own business unless it says otherwise.
+        pricing = meter.pricing if meter.settings.disclosure.cost else None
+        return receipt(charge, reader.document(charge.deployment_hash), pricing)
 
 
 async def _me(meter: Meter, user: str) -> Response:

@@ -28,7 +28,8 @@ def test_a_member_is_found_exactly_where_the_parser_sees_it(document: dict[str, 
 
     found = splice.find(text, "usage")
 
-    assert (found is not None) == ("usage" in document)
+    if text.count(b'"usage"') <= splice.MOST_CANDIDATES:  # beyond, nothing may be found, but nothing wrong either
+        assert (found is not None) == ("usage" in document)
     if found is not None:
         key_start, start, end = found
         assert json.loads(text[start:end]) == document["usage"]

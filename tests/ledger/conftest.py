@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Store
-from tests.ledger.support import KEY, Server
+from headwater.records import Charge
+from tests.ledger.support import KEY, Server, ship, write
+
+Add = Callable[..., Reader]
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +48,17 @@ def store(server: Server) -> Iterator[Store]:
     store.check(KEY)
     yield store
     store.close()
+
+
+@pytest.fixture
+def add(store: Store, tmp_path: Path) -> Add:
+    """Puts charges into the store, one journal a call; gives a reader."""
+    numbers = itertools.count()
+
+    def put(*some: Charge) -> Reader:
+        journal = write(tmp_path, some, journal_id=f"j{next(numbers)}")
+        ship(journal, store)
+        journal.close(durable_to=journal.position())
+        return Reader(store)
+
+    return put

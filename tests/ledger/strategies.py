@@ -63,6 +63,8 @@ def charges(
             concurrency_count=SECONDS,
             itl_s=SECONDS,
             mix=st.none() | MIXES,
+            grid_g_per_kwh=st.none() | FIGURES,
+            wet_bulb_c=st.none() | st.floats(-60, 60),
         ),
         amounts=st.none() | amounts_of(amounts),
         reason=st.sampled_from(["", "model-not-in-catalog"]),

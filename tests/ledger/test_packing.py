@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -63,10 +64,24 @@ def test_a_name_beyond_255_bytes_is_refused() -> None:
         pack(charge(model="m" * 256))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x03" + pack(charge())[1:]])
+@pytest.mark.parametrize("data", [b"", b"\x04" + pack(charge())[1:]])
 def test_another_format_version_is_refused_with_the_remedy(data: bytes) -> None:
     with pytest.raises(LedgerError, match="upgrade headwater"):
         unpack(data)
+
+
+def test_records_of_version_2_with_their_16_presence_bits_still_read() -> None:
+    now = pack(charge())
+
+    assert unpack(b"\x02" + now[1:3] + now[5:]) == charge()
+
+
+@given(grid=st.none() | st.floats(0, 2000), wet_bulb=st.none() | st.floats(-60, 60))
+def test_the_hour_of_a_charge_survives(grid: float | None, wet_bulb: float | None) -> None:
+    some = charge()
+    some = charge(observation=replace(some.observation, grid_g_per_kwh=grid, wet_bulb_c=wet_bulb))
+
+    assert unpack(pack(some)) == some
 
 
 def test_every_cut_is_noticed() -> None:

@@ -6,18 +6,22 @@ The figures stand in the TOML files of this folder. Reads them once, strictly; c
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar
 
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
 from headwater.catalog.doubts import doubts
+from headwater.catalog.factor_hashes import factor_set_hash
+from headwater.catalog.kinds import KINDS, PARTS, Kind
 from headwater.catalog.near import near
 from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
 from headwater.errors import CatalogError
 from headwater.records import (
+    Claim,
     Deployment,
     EngineSpec,
     FactorSet,
@@ -28,20 +32,32 @@ from headwater.records import (
     ModelSpec,
     Precision,
     Site,
+    Technology,
+    Tower,
+    Training,
+    TrainingShare,
+    WetBulbCurve,
 )
 
 __all__ = [
     "CURRENT_FACTORS",
+    "KINDS",
     "USUAL_ENGINES",
     "CatalogError",
+    "Kind",
+    "checked",
+    "claim",
+    "curve",
     "deployment",
     "deployment_document",
     "deployment_from_document",
     "deployment_hash",
     "doubts",
     "engine",
+    "entry",
     "factor_set",
     "fewest_accelerators",
+    "find",
     "grid",
     "hardware",
     "holds",
@@ -49,11 +65,14 @@ __all__ = [
     "model_name",
     "names",
     "site",
+    "tables",
+    "technology",
+    "tower",
+    "training",
     "weights_bytes",
 ]
 
-Kind = Literal["models", "hardware", "engines", "sites", "grids", "factor_sets"]
-_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models")}
+_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models"), "claims": ("article",)}
 """The files of a kind, where it has not just the one of its name."""
 R = TypeVar("R")
 
@@ -88,13 +107,13 @@ def engine(name: str) -> EngineSpec:
     return _entry("engines", EngineSpec, name)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def site(name: str) -> Site:
     """The data centre or region of that name. Raises CatalogError with close matches when it is not known."""
     return _entry("sites", Site, name)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def grid(name: str) -> Grid:
     """The electricity of that name. Raises CatalogError with close matches when it is not known."""
     return _entry("grids", Grid, name)
@@ -102,15 +121,87 @@ def grid(name: str) -> Grid:
 
 @lru_cache(maxsize=256)
 def factor_set(name: str) -> FactorSet:
-    """The factor set of that name. Raises CatalogError with close matches when it is not known."""
-    return _entry("factor_sets", FactorSet, name)
+    """The factor set of that name, with its hash. Raises CatalogError with close matches when it is not known."""
+    found = _entry("factor_sets", FactorSet, name)
+    places = {kind: _tables(kind) for kind in ("sites", "grids")}
+    return replace(found, document_hash=factor_set_hash(_tables("factor_sets")[name], places))
+
+
+@lru_cache(maxsize=64)
+def tower(name: str) -> Tower:
+    """The cooling of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("towers", Tower, name)
+
+
+@lru_cache(maxsize=64)
+def curve(name: str) -> WetBulbCurve:
+    """The published wet-bulb curve of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("curves", WetBulbCurve, name)
+
+
+@lru_cache(maxsize=64)
+def technology(name: str) -> Technology:
+    """The way to generate electricity of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("technologies", Technology, name)
+
+
+@lru_cache(maxsize=64)
+def training(name: str) -> Training:
+    """The training of the model of that name. Raises CatalogError with close matches when none is disclosed."""
+    return _entry("trainings", Training, name)
+
+
+@lru_cache(maxsize=64)
+def claim(name: str) -> Claim:
+    """The claim of the 2023 articles of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("claims", Claim, name)
 
 
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind, sorted."""
-    if kind not in get_args(Kind):
-        raise CatalogError(f"there is no catalog of {kind!r}; there are {', '.join(get_args(Kind))}")
+    if kind not in KINDS:
+        raise CatalogError(f"there is no catalog of {kind!r}; there are {', '.join(KINDS)}")
     return tuple(sorted(_tables(kind)))
+
+
+def entry(kind: Kind, name: str) -> Any:
+    """The record of that kind and name. Raises CatalogError with close matches when it is not known."""
+    readers: Mapping[Kind, Callable[[str], Any]] = {
+        "models": model,
+        "hardware": hardware,
+        "engines": engine,
+        "sites": site,
+        "grids": grid,
+        "towers": tower,
+        "curves": curve,
+        "technologies": technology,
+        "factor_sets": factor_set,
+        "trainings": training,
+        "claims": claim,
+    }
+    return readers[kind](name)
+
+
+def find(name: str, kind: Kind | None = None) -> tuple[tuple[Kind, str], ...]:
+    """Every kind that has an entry of that name, with the entry's own name in it: a model goes by its aliases too.
+
+    Raises CatalogError, with close matches over all kinds (or the one given), when there is none.
+    """
+    kinds = KINDS if kind is None else (kind,)
+    found = [(each, name) for each in kinds if name in names(each)]
+    if "models" in kinds and ("models", name) not in found and (known := model_name(name)) is not None:
+        found.insert(0, ("models", known))
+    if not found:
+        aliases = _model_names() if "models" in kinds else {}
+        known_names = {each for of in kinds for each in names(of)}
+        where = "the catalog" if kind is None else f"the catalog of {kind}"
+        raise CatalogError(f"{name!r} is not in {where}; close or known: {near(name, known_names, aliases)}")
+    return tuple(found)
+
+
+def tables() -> dict[Kind, dict[str, dict[str, Any]]]:
+    """All entries of all kinds as they are written: what `check` reads and a factor set's hash covers."""
+    return {kind: _tables(kind) for kind in KINDS}
 
 
 def deployment(
@@ -128,15 +219,18 @@ def deployment(
     hydro: Hydro | None = None,
     hosting: Hosting = "own",
     concurrency: float | None = None,
+    grid: Grid | None = None,
+    training: TrainingShare | None = None,
 ) -> Deployment:
     """All that an estimate depends on besides the request. Names are looked up; records are validated.
 
     `accelerators` is how many of the server's accelerators hold one copy of the model: all of them when None.
     `precision` is the one that the model was published in when None. `hydro` overrides the factor set's convention.
+    `grid` is the site's own when None.
     """
     server = _named("hardware", HardwareSpec, hardware)
     place = _named("sites", Site, site)
-    rules = _named("factor_sets", FactorSet, factors)
+    rules = factor_set(factors) if isinstance(factors, str) else factors
     count = server.accelerators_count if accelerators is None else accelerators
     spec = _named("models", ModelSpec, model)
     made = Deployment(
@@ -149,12 +243,18 @@ def deployment(
         cache_precision=cache_precision,
         engine=_named("engines", EngineSpec, engine),
         site=place,
-        grid=grid(place.grid),
+        grid=_entry("grids", Grid, place.grid) if grid is None else grid,
         factors=rules if hydro is None else replace(rules, hydro=hydro),
         hosting=hosting,
         concurrency_count=concurrency,
+        training=training,
     )
     return deployment_from_document(deployment_document(made))
+
+
+def checked(record: R, *, at: str) -> R:
+    """A record that somebody made, if it obeys the rules of catalog entries. Raises CatalogError, naming where (`at`)."""
+    return decode(type(record), asdict(record), at=at)  # type: ignore[call-overload]
 
 
 def _named(kind: Kind, record: type[R], given: str | R) -> R:
@@ -177,21 +277,29 @@ def _model_names() -> dict[str, str]:
     }
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
     """All entries of a kind. What bench/fit.py found stands in a file of its own and completes the entries it names; an
-    entry that is `like` another has that one's figures where it gives none."""
+    entry that is `like` another has that one's figures where it gives none. A name that leads nowhere stays as it is, to be
+    refused where the entry is read."""
     tables: dict[str, dict[str, Any]] = {}
     for name in _FILES.get(kind, (kind,)):
         tables |= _read(name)
     fitted = _read("fitted")
     for name, figures in fitted.get(kind, {}).items():
-        tables[name] = figures | tables[name]
+        tables[name] = figures | tables.get(name, {})
     for name, table in tables.items():
-        if "like" in table:
+        if table.get("like") in tables:
             tables[name] = tables[table["like"]] | {key: value for key, value in table.items() if key != "like"}
         elif table.get("kind") == "gpu":
             tables[name] = fitted.get("unmeasured", {}) | table
+    if kind == "sites":
+        for name, table in tables.items():
+            tables[name] = table | {
+                part: _tables(parts)[table[part]] | {"name": table[part]}
+                for part, parts in PARTS
+                if table.get(part) in _tables(parts)
+            }
     return tables
 
 

@@ -14,8 +14,21 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from headwater.errors import CatalogError
-from headwater.records import Deployment, EngineSpec, Factor, Method, ModelSpec
-from headwater.units import BYTES_PER_GB, FLOP_PER_TFLOP, G_PER_KG, J_PER_WH, L_PER_US_GALLON, S_PER_MS
+from headwater.records import Claim, Deployment, EngineSpec, EvaporatedShare, Factor, Method, ModelSpec, Site
+from headwater.units import (
+    BYTES_PER_GB,
+    FLOP_PER_TFLOP,
+    G_PER_KG,
+    G_PER_T,
+    J_PER_KJ,
+    J_PER_WH,
+    KWH_PER_GWH,
+    KWH_PER_MWH,
+    L_PER_ML,
+    L_PER_US_GALLON,
+    L_PER_US_GALLON_PER_MWH,
+    S_PER_MS,
+)
 
 R = TypeVar("R")
 
@@ -26,19 +39,37 @@ UNITS: Final[tuple[tuple[str, Mapping[str, float]], ...]] = (
     ("_flop_per_s", {"FLOP/s": 1.0, "TFLOP/s": FLOP_PER_TFLOP}),
     ("_j_per_request", {"J": 1.0, "Wh": J_PER_WH}),
     ("_l_per_it_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON}),
-    ("_l_per_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON}),
+    ("_l_per_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON, "US gal/MWh": L_PER_US_GALLON_PER_MWH}),
     ("_g_per_kwh", {"g/kWh": 1.0}),
     ("_bytes", {"B": 1.0, "GB": BYTES_PER_GB}),
     ("_ratio", {"ratio": 1.0}),
     ("_exponent", {"exponent": 1.0}),
     ("pue", {"ratio": 1.0}),
     ("_count", {"count": 1.0}),
+    ("_j_per_kg_k", {"J/(kg K)": 1.0, "kJ/(kg K)": J_PER_KJ}),
+    ("_j_per_kg", {"J/kg": 1.0, "kJ/kg": J_PER_KJ}),
+    ("_kwh", {"kWh": 1.0, "MWh": KWH_PER_MWH, "GWh": KWH_PER_GWH}),
+    ("_usd", {"USD": 1.0}),
     ("_w", {"W": 1.0}),
+    ("_l", {"L": 1.0, "ML": L_PER_ML, "US gal": L_PER_US_GALLON}),
+    ("_c", {"degC": 1.0}),
+    ("_k", {"K": 1.0}),
     ("_s", {"s": 1.0, "ms": S_PER_MS}),
-    ("_g", {"g": 1.0, "kg": G_PER_KG}),
+    ("_g", {"g": 1.0, "kg": G_PER_KG, "t": G_PER_T}),
 )
 # Figures that are divided by, or mean nothing at zero.
-_POSITIVE: Final = ("_bytes_per_s", "_flop_per_s", "_efficiency_ratio", "_overhead_ratio", "_tdp_w", "_bytes")
+_POSITIVE: Final = (
+    "_bytes_per_s",
+    "_flop_per_s",
+    "_efficiency_ratio",
+    "_overhead_ratio",
+    "_tdp_w",
+    "_bytes",
+    "_j_per_kg",
+    "range_k",
+    "lifetime_s",
+    "utilisation_ratio",
+)
 # Figures that cannot be below, or above, one by definition.
 _AT_LEAST_ONE: Final = (
     "pue",
@@ -51,7 +82,18 @@ _AT_LEAST_ONE: Final = (
     "concurrency_spread_ratio",
     "pace_error_ratio",
 )
-_AT_MOST_ONE: Final = ("_efficiency_ratio", "expert_spread_ratio")
+_AT_MOST_ONE: Final = (
+    "_efficiency_ratio",
+    "expert_spread_ratio",
+    "wet_ratio",
+    "drift_ratio",
+    "consumed_ratio",
+    "utilisation_ratio",
+)
+# Temperatures in degrees Celsius go below zero.
+_ANY_SIGN: Final = ("wet_bulb_c",)
+# Cycles of concentration: at one, all water would be blown down.
+_ABOVE_ONE: Final = ("cycles_count",)
 # Every engine must say how wide these are: each can be chosen for a request.
 ESTIMATED_METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "paced", "assumed")
 
@@ -66,7 +108,14 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
     if unknown or missing:
         raise CatalogError(f"{at}: unknown keys {unknown}, missing keys {missing}")
     nothing = {name: None for name in hints if name not in required and _may_be_none(hints[name])}
-    given = {name: _value(hints[name], value, at=f"{at}.{name}", name=name) for name, value in table.items()}
+    given = {
+        # A text that need not be there may be empty, and so may the date of an operator's own word.
+        name: value
+        if value == "" and (name not in required or _may_be_undated(name, table))
+        # What unit a claim's figure has, its own name says.
+        else _value(hints[name], value, at=f"{at}.{name}", name=str(table["name"]) if kind is Claim else name)
+        for name, value in table.items()
+    }
     record = kind(**(nothing | given))
     if isinstance(record, ModelSpec):
         _check_model(record, at=at)
@@ -74,6 +123,10 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
         _check_band(record, at=at)
     elif isinstance(record, Deployment):
         _check_deployment(record)
+    elif isinstance(record, Site):
+        _check_site(record, at=at)
+    elif isinstance(record, EvaporatedShare):
+        _check_evaporated(record, at=at)
     return record
 
 
@@ -83,6 +136,10 @@ def _shape(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
     hints = get_type_hints(kind)
     required = frozenset(f.name for f in fields(kind) if f.default is MISSING and not _may_be_none(hints[f.name]))
     return hints, required
+
+
+def _may_be_undated(name: str, table: Mapping[str, Any]) -> bool:
+    return name == "checked" and table.get("confidence") == "own"
 
 
 def _may_be_none(hint: Any) -> bool:
@@ -95,7 +152,7 @@ def _value(hint: Any, value: Any, *, at: str, name: str) -> Any:
             return None
         hint = next(option for option in get_args(hint) if option is not NoneType)
     if hint is Factor:
-        return _factor(value, at=at, name=name)
+        return decode_factor(value, at=at, name=name)
     if is_dataclass(hint):
         return decode(hint, value, at=at)  # type: ignore[arg-type]  # is_dataclass narrows to an instance as well
     if get_origin(hint) is Literal:
@@ -108,10 +165,13 @@ def _value(hint: Any, value: Any, *, at: str, name: str) -> Any:
         return _number(value, at=at, name=name)
     if hint == tuple[str, ...]:
         return _texts(value, at=at)
+    if hint == tuple[float, ...]:
+        return _numbers(value, at=at)
     return _band(value, at=at)
 
 
-def _factor(value: Any, *, at: str, name: str) -> Factor:
+def decode_factor(value: Any, *, at: str, name: str) -> Factor:
+    """The figure of that `name` that a table describes, in the canonical unit. Raises CatalogError as `decode` does."""
     raw = decode(Factor, value, at=at)
     units = next((allowed for suffix, allowed in UNITS if name.endswith(suffix)), {})
     if raw.unit not in units:
@@ -132,6 +192,10 @@ def _number(value: Any, *, at: str, name: str) -> float:
 
 
 def _check_bounds(low: float, high: float, *, at: str, name: str) -> None:
+    if name.endswith(_ANY_SIGN):
+        return
+    if low <= 1 and name.endswith(_ABOVE_ONE):
+        raise CatalogError(f"{at} must be above one, not {low}")
     if low < 0 or (low == 0 and name.endswith(_POSITIVE)) or (low < 1 and name.endswith(_AT_LEAST_ONE)):
         raise CatalogError(f"{at} is too low: {low}")
     if high > 1 and name.endswith(_AT_MOST_ONE):
@@ -167,6 +231,12 @@ def _texts(value: Any, *, at: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise CatalogError(f"{at} must be a list of texts, not {value!r}")
     return tuple(_text(text, at=f"{at}[{number}]", name="") for number, text in enumerate(value))
+
+
+def _numbers(value: Any, *, at: str) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise CatalogError(f"{at} must be a list of numbers, not {value!r}")
+    return tuple(_number(number, at=f"{at}[{place}]", name="wet_bulb_c") for place, number in enumerate(value))
 
 
 def _band(value: Any, *, at: str) -> dict[str, tuple[float, float]]:
@@ -227,6 +297,19 @@ def _check_experts(model: ModelSpec, *, at: str) -> None:
             f"{at}: experts hold {experts.params_count} weights, {chosen_params_count} of them chosen: too many for "
             f"{model.active_params_count} active of {model.total_params_count}"
         )
+
+
+def _check_site(site: Site, *, at: str) -> None:
+    needed = {"reported": "wue_l_per_it_kwh", "tower": "tower", "li2023": "curve"}[site.wue_method]
+    if getattr(site, needed) is None:
+        raise CatalogError(f"{at}: wue_method {site.wue_method!r} needs {needed}")
+
+
+def _check_evaporated(share: EvaporatedShare, *, at: str) -> None:
+    if len(share.wet_bulb_c) != len(share.ratio) or sorted(set(share.wet_bulb_c)) != list(share.wet_bulb_c):
+        raise CatalogError(f"{at}: wet_bulb_c must rise and have one ratio each")
+    if not all(0 <= ratio <= 1 for ratio in share.ratio):
+        raise CatalogError(f"{at}.ratio must lie between 0 and 1: {list(share.ratio)}")
 
 
 def _check_deployment(deployment: Deployment) -> None:

@@ -87,7 +87,11 @@ def _options(
 for _module in (
     "serve",
     "report",
+    "recompute",
     "estimate",
+    "compare",
+    "fleet",
+    "catalog",
     "replay",
     "vocab",
 ):

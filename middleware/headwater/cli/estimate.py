@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Final, cast
 
 import typer
 
-from headwater import catalog
+from headwater import catalog, hours
 from headwater.cases import SHORTEST_S, Case
 from headwater.cli import app, explained, say
 from headwater.cli.estimates import as_json, as_steps, as_table
 from headwater.errors import CatalogError, ConfigError
-from headwater.records import Hydro, Precision
+from headwater.records import Hour, Hydro, Precision
 from headwater.units import LONGEST_S, S_PER_MS
 
 # How the parameters of a case are called on the command line, in messages.
@@ -28,6 +30,7 @@ _OPTIONS: Final = {
     "accelerators_count (": "--accelerators (",
     "accelerators must": "--accelerators must",
     "replicas must": "--replicas must",
+    "training_requests must": "--training-requests must",
     "give itl_s, or say hosting='own'": "give --itl-ms, or leave out --hosted",
 }
 
@@ -87,15 +90,28 @@ def estimate(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The serving engine; else the one that fits the server.")] = None,
     site: Annotated[str, typer.Option(help="Data centre or region.")] = "us-average",
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it ends, with a time zone: 2026-07-01T12:00Z; with --hours."),
+    ] = None,
+    series: Annotated[
+        Path | None,
+        typer.Option("--hours", metavar="FILE", help="Carbon of the grid and wet bulb by time, as CSV; with --at."),
+    ] = None,
     factors: Annotated[str, typer.Option(help="The factor set.")] = catalog.CURRENT_FACTORS,
     hydro: Annotated[
         Hydropower | None,
         typer.Option(help="Reservoir evaporation in the water of electricity; else as the factor set says."),
     ] = None,
+    training_requests: Annotated[
+        float | None,
+        typer.Option(help="Show a share of the model's training too, spread evenly over so many requests."),
+    ] = None,
     steps: Annotated[bool, typer.Option("--steps", help="Print every factor with its source, and every step.")] = False,
     json_wanted: Annotated[bool, typer.Option("--json", help="Print everything as JSON, in J, L and g.")] = False,
     listing: Annotated[
-        Listing | None, typer.Option("--list", help="Print the names that the catalog knows, and end.")
+        Listing | None,
+        typer.Option("--list", help="Print the names of a kind, and end; more of them: headwater catalog list."),
     ] = None,
 ) -> None:
     """Estimate energy, water and carbon of one request, on one model or on several.
@@ -106,6 +122,7 @@ def estimate(
       headwater estimate llama-3.1-8b llama-3.1-70b --input 800 --output 300 --concurrency 32 --precision fp8
       headwater estimate llama-3.1-70b --input 800 --output 300 --hosted --itl-ms 20 --site azure-westus3 --steps
       headwater estimate llama-3.1-70b --input 800 --output 300 --json | jq '.estimates[].energy_j'
+      headwater estimate llama-3.1-70b --input 800 --output 300 --hours hours.csv --at 2026-07-01T12:00Z
       headwater estimate --list models
     """
     with explained():
@@ -139,14 +156,37 @@ def estimate(
             "precision": cast("Precision | None", precision),
             "engine": engine,
             "site": site,
+            **_hour(at, series),
             "factors": factors,
             "hydro": cast("Hydro | None", hydro and hydro.value),
+            "training_requests": training_requests,
         }
-        cases = [_case(model, given) for model in models]
+        cases = [checked_case(model, given) for model in models]
     _print(cases, steps=steps, json_wanted=json_wanted)
 
 
-def _case(model: str, given: dict[str, Any]) -> Case:
+def _hour(at: str | None, series: Path | None) -> dict[str, float | None]:
+    """What the series knows of a moment. Raises ConfigError where it knows nothing."""
+    if at is None and series is None:
+        return {}
+    if at is None or series is None:
+        given = f"--at ({at})" if series is None else f"--hours ({series})"
+        raise ConfigError(f"{given} needs the other one: --at 2026-07-01T12:00Z --hours FILE")
+    try:
+        time_s = hours.moment_s(at)
+    except ValueError as error:
+        raise ConfigError(f"--at {at!r} {error}") from None
+    known = hours.read(series)
+    found = known.at(time_s)
+    if found == Hour():
+        raise ConfigError(
+            f"--at {at}: {series} says nothing of that hour; it goes from {hours.said(known.begin_s)} to "
+            f"{hours.said(known.end_s)}; name another, or leave out --at and --hours for the annual figures"
+        )
+    return {"grid_g_per_kwh": found.grid_g_per_kwh, "wet_bulb_c": found.wet_bulb_c}
+
+
+def checked_case(model: str, given: dict[str, Any]) -> Case:
     """A case whose deployment is known to exist. What cannot be right is said in the words of the command line."""
     try:
         case = Case(model=model, **given)
@@ -159,17 +199,22 @@ def _case(model: str, given: dict[str, Any]) -> Case:
     return case
 
 
-def _print(cases: list[Case], *, steps: bool, json_wanted: bool) -> None:
-    answers = [(case, case.footprint()) for case in cases]
+def warn(cases: Iterable[Case]) -> None:
+    """Say on stderr what a careful reader should be told, each thing once."""
     for warning in dict.fromkeys(warning for case in cases for warning in case.warnings()):
         typer.echo(f"headwater: {warning}", err=True)
+
+
+def _print(cases: list[Case], *, steps: bool, json_wanted: bool) -> None:
+    answers = [(case, case.footprint()) for case in cases]
+    warn(cases)
     if json_wanted:
         say(json.dumps(as_json(answers, steps=steps), indent=2, ensure_ascii=False))
         return
     say(as_table(answers))
     if steps:
-        for _, answer in answers:
-            say(as_steps(answer))
+        for case, answer in answers:
+            say(as_steps(case, answer))
 
 
 def _names(listing: Listing) -> list[str]:

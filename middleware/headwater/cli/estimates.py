@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from headwater import catalog
+from headwater import beside, catalog
 from headwater.cases import Case
 from headwater.derivations import as_lines, steps_of
 from headwater.receipts import deployment_facts
 from headwater.records import Footprint, Unknown
-from headwater.reports.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
+from headwater.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
 from headwater.units import J_PER_WH, ML_PER_L, S_PER_MS
 
 Answers = Sequence[tuple[Case, Footprint | Unknown]]
@@ -44,27 +44,41 @@ def _assumed(answers: Answers) -> list[str]:
     case, _ = answers[0]
     at = case.deployment
     is_believed = any(case.disbelieved() is None for case, _ in answers)
+    others = "; others use it too, unseen" if at.hosting == "hosted" else ""
+    copies = "" if at.replicas_count == 1 else f", {at.replicas_count} replicas"
+    lines = [f"request     {request_words(case, is_believed=is_believed)}"]
+    if at.factors.flat_it_j_per_request is None:
+        lines += [
+            f"served by   {at.hardware.name}, {at.engine.name}{copies}{others}",
+            f"in flight   {in_flight(case, is_believed=is_believed)}",
+        ]
+    return [
+        *lines,
+        f"site        {at.site.name} (grid {at.grid.name}){_hour(case)}",
+        f"factors     {at.factors.name}, hydro={at.factors.hydro}, wue={at.site.wue_basis}",
+    ]
+
+
+def request_words(case: Case, *, is_believed: bool = True) -> str:
+    """The request itself, in words."""
     cached = "" if case.cached_tokens is None else f" ({case.cached_tokens:,} cached)"
     request = [f"{case.input_tokens:,} tokens in{cached}", f"{case.output_tokens:,} out"]
     request += [f"{case.images:,} pictures in the prompt"] if case.images else []
     unused = "" if is_believed else ", which is not believed"
     request += [f"{case.observed_s:g} s seen{unused}"] if case.observed_s is not None else []
-    others = "; others use it too, unseen" if at.hosting == "hosted" else ""
-    copies = "" if at.replicas_count == 1 else f", {at.replicas_count} replicas"
-    lines = [f"request     {', '.join(request)}"]
-    if at.factors.flat_it_j_per_request is None:
-        lines += [
-            f"served by   {at.hardware.name}, {at.engine.name}{copies}{others}",
-            f"in flight   {_in_flight(case, is_believed=is_believed)}",
-        ]
-    return [
-        *lines,
-        f"site        {at.site.name} (grid {at.grid.name})",
-        f"factors     {at.factors.name}, hydro={at.factors.hydro}",
-    ]
+    return ", ".join(request)
 
 
-def _in_flight(case: Case, *, is_believed: bool) -> str:
+def _hour(case: Case) -> str:
+    """The figures of the hour, where they were given."""
+    grid, wet_bulb = case.grid_g_per_kwh, case.wet_bulb_c
+    told = [] if grid is None else [f"{grid:g} g CO2e per kWh"]
+    told += [] if wet_bulb is None else [f"wet bulb {wet_bulb:g} degrees Celsius"]
+    return f"; in that hour {' and '.join(told)}" if told else ""
+
+
+def in_flight(case: Case, *, is_believed: bool = True) -> str:
+    """How many requests were in flight at once, and how that is known."""
     if case.itl_s is not None and is_believed:
         return f"inferred from the pace of the tokens, {case.itl_s / S_PER_MS:g} ms each"
     pace = "" if case.itl_s is None else f"; the pace of the tokens, {case.itl_s / S_PER_MS:g} ms each, is not believed"
@@ -87,14 +101,15 @@ def _cells(case: Case, answer: Footprint | Unknown) -> list[str]:
         at.model.name,
         runs_as,
         "" if count is None else f"{count:.3g}",
-        *_with_range(answer.facility_j / J_PER_WH, within.energy_low, within.energy_high),
-        *_with_range(answer.water_l * ML_PER_L, within.water_low, within.water_high),
-        *_with_range(answer.carbon_g, within.carbon_low, within.carbon_high),
+        *with_range(answer.facility_j / J_PER_WH, within.energy_low, within.energy_high),
+        *with_range(answer.water_l * ML_PER_L, within.water_low, within.water_high),
+        *with_range(answer.carbon_g, within.carbon_low, within.carbon_high),
         answer.method,
     ]
 
 
-def _with_range(value: float, low_ratio: float, high_ratio: float) -> tuple[str, str]:
+def with_range(value: float, low_ratio: float, high_ratio: float) -> tuple[str, str]:
+    """An amount and its interval, with no more digits than that deserves."""
     digits = SHORT_DIGITS if high_ratio <= low_ratio * _NARROW_RATIO else SHORT_DIGITS - 1
     shown, low, high = (
         short(significant(Decimal(amount), digits), digits) for amount in (value, value * low_ratio, value * high_ratio)
@@ -106,19 +121,26 @@ def _known(answer: Footprint, name: str) -> float | None:
     return next((step.value for step in answer.steps if step.name == name), None)
 
 
-def as_steps(answer: Footprint | Unknown) -> str:
-    """The derivation of one answer, as receipts print it."""
-    if isinstance(answer, Unknown):
+def as_steps(case: Case, answer: Footprint | Unknown) -> str:
+    """The derivation of one answer and of what stands beside it, as receipts print them."""
+    found = case.addenda()
+    if isinstance(answer, Unknown) or found is None:
         return ""
-    return "\n".join(["", f"Derivation of {answer.model}", *as_lines(steps_of(answer))])
+    lines = ["", f"Derivation of {answer.model}", *as_lines(steps_of(answer))]
+    aside = list(beside.as_lines(beside.as_json(found)))
+    if aside:
+        lines += ["", f"Beside {answer.model}, no part of it, and not to be added up", *aside]
+        lines += as_lines(steps_of(found))
+    return "\n".join(lines)
 
 
 def as_json(answers: Answers, *, steps: bool) -> dict[str, Any]:
     """All numbers as they are, unrounded, in J, L and g; an estimate per model in the order given."""
-    return {"v": VERSION, "estimates": [_document(*answer, steps=steps) for answer in answers]}
+    return {"v": VERSION, "estimates": [document(*answer, steps=steps) for answer in answers]}
 
 
-def _document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[str, Any]:
+def document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[str, Any]:
+    """One estimate of `as_json`."""
     at = case.deployment
     asked = {
         "model": at.model.name,
@@ -126,6 +148,8 @@ def _document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[s
         "images": case.images,
         "observed_s": case.observed_s,
         "itl_s": case.itl_s,
+        "grid_g_per_kwh": case.grid_g_per_kwh,
+        "wet_bulb_c": case.wet_bulb_c,
     }
     rest = {"deployment": deployment_facts(at, catalog.deployment_hash(at)), "warnings": list(case.warnings())}
     if isinstance(answer, Unknown):
@@ -141,8 +165,20 @@ def _document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[s
         "water_onsite_l": answer.onsite_l,
         "water_offsite_l": answer.offsite_l,
         **_amount("carbon_g", answer.carbon_g, within.carbon_low, within.carbon_high),
+        **_aside(case, answer),
         **rest,
         **({"derivation": steps_of(answer)} if steps else {}),
+    }
+
+
+def _aside(case: Case, answer: Footprint) -> dict[str, Any]:
+    found = case.addenda()
+    if found is None:
+        return {}
+    return {
+        "energy_parts": beside.energy_parts(answer),
+        "beside": beside.as_json(found),
+        "sci": beside.sci(answer, found, case.deployment, grid_g_per_kwh=case.grid_g_per_kwh),
     }
 
 

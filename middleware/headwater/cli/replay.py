@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, cast
@@ -14,18 +11,15 @@ import typer
 
 from headwater.cli import app, explained
 from headwater.cli.estimate import Hydropower
+from headwater.cli.plots import plot_suffix, write_plot
+from headwater.cli.progress import progress
 from headwater.errors import ConfigError
 from headwater.records import Precision
 
 if TYPE_CHECKING:
     from headwater.replay.run import Result
-    from headwater.replay.trace import Tick
 
 _PLOTS: Final = (".png", ".svg", ".html")
-_QUIET_S: Final = 1.0
-"""Work that ends sooner shows no progress."""
-_EVERY_S: Final = 0.2
-_CLEAR_LINE: Final = "\r\033[K"
 
 
 class Grouping(StrEnum):
@@ -125,11 +119,11 @@ def replay(
             most_count=max_concurrency,
             skip_unknown=skip_unknown,
         )
-        with _progress() as stage:
+        with progress("rows") as stage:
             trace = read(file, unit=time_unit.value, skip_bad=skip_bad, tick=stage("reading"))
             result = run(trace, plan, by=by.value, progress=stage)
         if plot is not None and draw is not None:
-            _write(plot, draw(result))
+            write_plot(plot, draw(result))
     typer.echo(to_json(result) if as_json else as_table(result), nl=False)
 
 
@@ -145,11 +139,7 @@ def _pairs(given: list[str]) -> dict[str, str]:
 
 def _drawing(path: Path) -> Callable[[Result], bytes]:
     """What makes the plot's file; refused before the work, not after it."""
-    suffix = path.suffix.lower()
-    if suffix not in _PLOTS:
-        raise ConfigError(f"--plot {path} must end in {', '.join(_PLOTS)}")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"--plot {path}: there is no folder {path.absolute().parent}; make it first")
+    suffix = plot_suffix(path, _PLOTS)
     if suffix == ".png":
         from headwater.replay.png import as_png, check
 
@@ -159,39 +149,3 @@ def _drawing(path: Path) -> Callable[[Result], bytes]:
     from headwater.replay.svg import as_svg
 
     return lambda result: (as_html if suffix == ".html" else as_svg)(result).encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ConfigError(f"cannot write the plot {path}: {error.strerror}") from None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], Tick]]:
-    """Progress on a terminal, while the work is long; nothing anywhere else. The line is gone when the work is done."""
-    shown = False
-
-    def stage(name: str) -> Tick:
-        started_s = told_s = time.monotonic()
-
-        def tick(rows_count: int, done_ratio: float) -> None:
-            nonlocal shown, told_s
-            now_s = time.monotonic()
-            if not sys.stderr.isatty() or now_s - started_s < _QUIET_S or now_s - told_s < _EVERY_S:
-                return
-            told_s, shown = now_s, True
-            taken_s = now_s - started_s
-            words = f"{name}: {rows_count:,} rows, {rows_count / taken_s:,.0f} rows/s"
-            if done_ratio > 0:
-                words += f", {done_ratio:.0%}, {taken_s * (1 - done_ratio) / done_ratio:.0f} s left"
-            typer.echo(f"{_CLEAR_LINE}headwater: {words}", err=True, nl=False)
-
-        return tick
-
-    try:
-        yield stage
-    finally:
-        if shown:
-            typer.echo(_CLEAR_LINE, err=True, nl=False)

@@ -15,7 +15,7 @@ import msgspec
 
 _PROBE: Final = b'"hw:probe":'
 _COLON: Final = re.compile(rb"\s*:\s*")
-_MOST_CANDIDATES: Final = 8
+MOST_CANDIDATES: Final = 8
 _TRAILING: Final = b" \t\r\n"
 
 
@@ -42,7 +42,7 @@ def find(text: bytes, name: str) -> tuple[int, int, int] | None:
     """
     key = _quoted(name)
     key_start = text.rfind(key)
-    for _ in range(_MOST_CANDIDATES):
+    for _ in range(MOST_CANDIDATES):
         if key_start < 0:
             break
         colon = _COLON.match(text, key_start + len(key))

@@ -16,9 +16,11 @@ from typing import Final, get_args
 from headwater.errors import LedgerError
 from headwater.records import Amounts, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
 
-VERSION: Final = 2
-# Version 1 knew no pictures, no pace and no mix: its records read as ones without.
-_READABLE: Final = (1, VERSION)
+VERSION: Final = 3
+# Version 1 knew no pictures, no pace and no mix, version 2 no hour: their records read as ones without. Both had 16
+# presence bits, since version 3 there are 32.
+_READABLE: Final = (1, 2, VERSION)
+_SHORT_PRESENCE: Final = (1, 2)
 ANONYMOUS: Final = "anonymous"
 
 # The order of these tuples is the stored format: append, never reorder.
@@ -61,6 +63,8 @@ _ANONYMOUS_USER: Final = 1 << 11
 _HAS_IMAGES: Final = 1 << 12
 _HAS_PACE: Final = 1 << 13
 _HAS_MIX: Final = 1 << 14
+_HAS_GRID: Final = 1 << 15
+_HAS_WET_BULB: Final = 1 << 16
 
 _CROCKFORD: Final = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _BASE32: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"  # what int(text, 32) reads
@@ -86,6 +90,12 @@ def pack(charge: Charge) -> bytes:
     if observation.mix is not None:
         presence |= _HAS_MIX
         values += _mix(observation.mix)
+    if observation.grid_g_per_kwh is not None:
+        presence |= _HAS_GRID
+        values.append(observation.grid_g_per_kwh)
+    if observation.wet_bulb_c is not None:
+        presence |= _HAS_WET_BULB
+        values.append(observation.wet_bulb_c)
     if charge.amounts is not None:
         presence |= _HAS_AMOUNTS
         values += _amounts(charge.amounts)
@@ -148,14 +158,17 @@ def unpack(data: bytes) -> Charge:
 
 
 def _unpack(data: bytes) -> Charge:
-    presence = int.from_bytes(data[1:3], "little")
-    layout = _layout(presence)
+    is_short = data[0] in _SHORT_PRESENCE
+    presence = int.from_bytes(data[1:3] if is_short else data[1:5], "little")
+    layout = _layout(presence, is_short=is_short)
     _, _, outcome, method, source, started_ms, ended_ms, *values = layout.unpack_from(data)
     numbers = iter(values)
     optional = [next(numbers) if presence & bit else None for bit in _OPTIONAL_BITS]
     images_count = next(numbers) if presence & _HAS_IMAGES else 0
     itl_s = next(numbers) if presence & _HAS_PACE else None
     mix = Mix(**{name: next(numbers) for name in _MIX}) if presence & _HAS_MIX else None
+    grid_g_per_kwh = next(numbers) if presence & _HAS_GRID else None
+    wet_bulb_c = next(numbers) if presence & _HAS_WET_BULB else None
     amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
     request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
     user = next(numbers).hex() if presence & _HEX_USER else ANONYMOUS if presence & _ANONYMOUS_USER else None
@@ -171,7 +184,13 @@ def _unpack(data: bytes) -> Charge:
         deployment_hash=texts[2],
         method=_METHODS[method],
         usage=_usage(optional[:4], source=_SOURCES[source], images_count=images_count),
-        observation=Observation(**dict(zip(_SEEN, optional[4:], strict=True)), itl_s=itl_s, mix=mix),
+        observation=Observation(
+            **dict(zip(_SEEN, optional[4:], strict=True)),
+            itl_s=itl_s,
+            mix=mix,
+            grid_g_per_kwh=grid_g_per_kwh,
+            wet_bulb_c=wet_bulb_c,
+        ),
         amounts=amounts,
         reason=texts[3],
     )
@@ -202,14 +221,15 @@ def _texts(data: bytes, at: int, count: int) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def _layout(presence: int) -> Struct:
+def _layout(presence: int, *, is_short: bool = False) -> Struct:
     counts = "q" * (presence & 0b1111).bit_count()
     seen = "d" * (presence & 0b1111_0000).bit_count()
     more = "q" * bool(presence & _HAS_IMAGES) + "d" * bool(presence & _HAS_PACE)
     more += "d" * len(_MIX) if presence & _HAS_MIX else ""
+    more += "d" * (bool(presence & _HAS_GRID) + bool(presence & _HAS_WET_BULB))
     amounts = "q" * len(_AMOUNTS) if presence & _HAS_AMOUNTS else ""
     keys = "16s" * (bool(presence & _ULID_ID) + bool(presence & _HEX_USER))
-    return Struct(f"<BHBBBqq{counts}{seen}{more}{amounts}{keys}")
+    return Struct(f"<B{'H' if is_short else 'I'}BBBqq{counts}{seen}{more}{amounts}{keys}")
 
 
 # A request's id comes twice, in its provisional and in its final charge; a user's pseudonym with each of their charges.

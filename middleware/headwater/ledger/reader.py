@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import packing, schema
@@ -18,6 +19,9 @@ from headwater.ledger.embedded import Embedded
 from headwater.ledger.redis import Store
 from headwater.ledger.stats import Stats
 from headwater.records import AccountRow, Charge
+
+CLOCK_DOUBT_MS: Final = 3_600_000
+"""By how much the store's clock is behind those of the processes that charge, if at all: a charge is applied after it ended."""
 
 
 class Reader:
@@ -118,6 +122,26 @@ class Reader:
     def ledger_entries(self) -> Iterator[Charge]:
         """Every charge that the ledger still keeps one by one, in the order in which it was applied."""
         return map(packing.unpack, self._store.stream())
+
+    def month_entries(self, month: str) -> Iterator[tuple[AccountRow, Iterator[Charge]]]:
+        """Shard after shard: everybody's account of a month, and the charges that are kept one by one, up to the last one in
+        that account. Those of other months are among them; the month's own come early: first those that were applied since
+        it began, then all before, where the store's clock was behind.
+
+        Raises:
+            LedgerError: charges come in so fast that the account cannot be read together with them.
+        """
+        for shard in range(self._store.shards_count):
+            standing = self._store.standing(shard, month)
+            if standing is None:
+                raise LedgerError(f"{month}: charges come in faster than the ledger can be read; ask again")
+            fields, last = standing
+            entries: Iterator[bytes] = iter(())
+            if last:
+                begun_ms = max(0, schema.period_start_ms(month) - CLOCK_DOUBT_MS)
+                since = self._store.shard_stream(shard, str(begun_ms), last)
+                entries = chain(since, self._store.shard_stream(shard, "-", f"({begun_ms}"))
+            yield schema.account_row(fields.items(), user="", period=month), map(packing.unpack, entries)
 
     def labels(self) -> dict[str, str]:
         """Pseudonym -> the operator's label."""

@@ -25,6 +25,7 @@ CLUSTER_SHARDS: Final = 64
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
 _LOAD_SCRIPT: Final = files("headwater.ledger").joinpath("load.lua").read_text("utf-8")
 _CHUNK: Final = 500
+_STANDING_TRIES: Final = 100
 MOST_OTHERS_COUNT: Final = 1_000_000
 
 
@@ -269,15 +270,35 @@ class Store:
     def stream(self) -> Iterator[bytes]:
         """Packed charges, shard after shard, in the order in which they were applied."""
         for shard in range(self.shards_count):
-            after = "-"
-            while True:
-                with refusals():
-                    entries = self._client.xrange(schema.stream_key(shard), min=after, count=_CHUNK)
-                if not entries:
-                    break
-                for _, fields in entries:
-                    yield fields[schema.STREAM_FIELD.encode()]
-                after = f"({entries[-1][0].decode()}"
+            yield from self.shard_stream(shard, "-", "+")
+
+    def shard_stream(self, shard: int, first: str, last: str) -> Iterator[bytes]:
+        """A shard's packed charges, in the order in which they were applied, from one stream id to another."""
+        while True:
+            with refusals():
+                entries = self._client.xrange(schema.stream_key(shard), min=first, max=last, count=_CHUNK)
+            if not entries:
+                break
+            for _, fields in entries:
+                yield fields[schema.STREAM_FIELD.encode()]
+            first = f"({entries[-1][0].decode()}"
+
+    def standing(self, shard: int, period: str) -> tuple[dict[str, int], str] | None:
+        """Everybody's sums of a period on a shard, and the stream id of the last charge in them; "" where there is none.
+
+        None: charges came in between, again and again.
+        """
+        key = schema.total_key(shard, period)
+        for _ in range(_STANDING_TRIES):
+            with refusals():
+                pipeline = self._client.pipeline(transaction=False)
+                pipeline.hgetall(key)
+                pipeline.xrevrange(schema.stream_key(shard), count=1)
+                pipeline.hgetall(key)
+                before, last, after = pipeline.execute()
+            if before == after:  # sums only grow: no charge of the period was applied between the two
+                return _fields(after), last[0][0].decode() if last else ""
+        return None
 
     def labels(self) -> dict[str, str]:
         """Pseudonym -> the operator's label."""

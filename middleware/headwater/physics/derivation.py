@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from headwater.physics import formulas
+from headwater.physics import formulas, place_formulas
 from headwater.physics.formulas import Rule
 from headwater.physics.rates import UNITY, Rates
 from headwater.records import Deployment, Factor, Mix, Precision, Spread, Step
@@ -35,8 +35,25 @@ class Derivation:
     def take(self, name: str, factor: Factor) -> None:
         """Note a figure of the catalog with its range, source and date."""
         checked = f", checked {factor.checked}" if factor.checked else ""
-        source = f"{factor.source} ({factor.confidence}{checked}; {factor.low:g} to {factor.high:g})"
+        basis = f"{factor.basis}: " if factor.basis else ""
+        source = f"{basis}{factor.source} ({factor.confidence}{checked}; {factor.low:g} to {factor.high:g})"
         self.given(name, factor.value, factor.unit, source)
+
+    def divide(self, name: str, whole: str, count: str, unit: str) -> None:
+        """Note an even part of a known figure."""
+        inputs = ((whole, self.known[whole]), (count, self.known[count]))
+        self.known[name] = self.known[whole] / self.known[count]
+        formula = f"{whole} / {count}"
+        self.steps.append(Step(name=name, formula=formula, inputs=inputs, value=self.known[name], unit=unit))
+
+    def within(self, name: str, unit: str, ratio: tuple[float, float], source: str) -> None:
+        """Note the low and the high of a known figure, as multiples of it."""
+        for side, multiple in zip(("low", "high"), ratio, strict=True):
+            self.given(f"{name}_{side}_ratio", multiple, "ratio", source)
+            inputs = ((name, self.known[name]), (f"{name}_{side}_ratio", multiple))
+            value = self.known[f"{name}_{side}"] = self.known[name] * multiple
+            formula = f"{name} * {name}_{side}_ratio"
+            self.steps.append(Step(name=f"{name}_{side}", formula=formula, inputs=inputs, value=value, unit=unit))
 
     def follow(self, rules: tuple[Rule, ...]) -> None:
         """Compute each rule from what is known, and note it."""
@@ -247,21 +264,27 @@ def _given_mix(at: Derivation, whose: str, mix: Mix, source: str) -> None:
         at.given(whose + name, value, unit, source)
 
 
-def place_on(at: Derivation, *, rates: Rates, spread: Spread, spread_sources: Mapping[str, str]) -> tuple[Step, ...]:
-    """Go on from IT energy to what is disclosed, with low and high; the whole derivation."""
+def rates_on(at: Derivation, *, rates: Rates) -> None:
+    """Go on from IT energy to what it brings with it at a place, without low and high."""
     at.take("pue", rates.pue)
-    at.take("wue_l_per_it_kwh", rates.wue_l_per_it_kwh)
+    onsite = rates.onsite
+    for name, factor in onsite.given.items():
+        at.take(name, factor)
+    at.follow(place_formulas.ONSITE_RULES[onsite.method])
+    if onsite.method == "reported":
+        at.take("wue_l_per_it_kwh", onsite.wue_l_per_it_kwh)
     at.take("ewif_l_per_kwh", rates.ewif_l_per_kwh)
     at.take("grid_g_per_kwh", rates.grid_g_per_kwh)
-    at.follow(formulas.PLACE_RULES)
-    for amount, unit, low_ratio, high_ratio in (
-        ("facility_j", "J", spread.energy_low, spread.energy_high),
-        ("water_l", "L", spread.water_low, spread.water_high),
-        ("carbon_g", "g", spread.carbon_low, spread.carbon_high),
+    at.follow(place_formulas.PLACE_RULES)
+
+
+def place_on(at: Derivation, *, rates: Rates, spread: Spread, spread_sources: Mapping[str, str]) -> tuple[Step, ...]:
+    """Go on from IT energy to what is disclosed, with low and high; the whole derivation."""
+    rates_on(at, rates=rates)
+    for amount, unit, ratio in (
+        ("facility_j", "J", (spread.energy_low, spread.energy_high)),
+        ("water_l", "L", (spread.water_low, spread.water_high)),
+        ("carbon_g", "g", (spread.carbon_low, spread.carbon_high)),
     ):
-        for side, ratio in (("low", low_ratio), ("high", high_ratio)):
-            at.given(f"{amount}_{side}_ratio", ratio, "ratio", spread_sources[amount])
-            inputs = ((amount, at.known[amount]), (f"{amount}_{side}_ratio", ratio))
-            name, formula = f"{amount}_{side}", f"{amount} * {amount}_{side}_ratio"
-            at.steps.append(Step(name=name, formula=formula, inputs=inputs, value=at.known[amount] * ratio, unit=unit))
+        at.within(amount, unit, ratio, spread_sources[amount])
     return tuple(at.steps)

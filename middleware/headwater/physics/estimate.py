@@ -10,6 +10,7 @@ one in hand (METHODOLOGY.md, "Sharing").
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
 
@@ -24,12 +25,12 @@ from headwater.physics.derivation import (
     share_on,
     unknown_work_on,
 )
-from headwater.physics.intervals import CERTAIN, Doubts, flat_ratio, it_parts, spread, spread_sources, spreads
+from headwater.physics.intervals import Doubts, energy_ratios, flat_ratio, it_parts, spread_sources
 from headwater.physics.pace import Pace
-from headwater.physics.rates import rates
+from headwater.physics.place import Place
 from headwater.physics.replica import Own, Replica
 from headwater.records import Deployment, Footprint, Method, Mix, Observation, Spread, Unknown, Usage
-from headwater.units import MOST_TOKENS
+from headwater.units import MOST_KEPT_HOURS, MOST_TOKENS
 
 TOKENS_UNKNOWN: Final = Unknown(reason="tokens-unknown")
 TOKENS_UNBELIEVABLE: Final = Unknown(reason="tokens-out-of-range")
@@ -68,40 +69,50 @@ class Profile:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.replica = Replica(deployment)
-        self._rates = rates(deployment)
-        self._pue = self._rates.pue.value
-        self._wue_l_per_it_kwh = self._rates.wue_l_per_it_kwh.value
-        self._ewif_l_per_kwh = self._rates.ewif_l_per_kwh.value
-        self._grid_g_per_kwh = self._rates.grid_g_per_kwh.value
+        self._server_share_ratio = deployment.accelerators_count / deployment.hardware.accelerators_count
+        self._ratios = energy_ratios(deployment)
+        self._annual = Place(deployment, self._ratios)
+        self._by_hour: OrderedDict[tuple[float | None, float | None], Place] = OrderedDict()
         self._pace = Pace(self.replica)
         self._fewest_fitted_count = (
             0.0
             if deployment.engine.fitted_concurrency_count is None
             else deployment.engine.fitted_concurrency_count.low
         )
-        self._spreads = spreads(deployment, self._rates)
         self._flat = deployment.factors.flat_it_j_per_request
-        self._flat_spread = spread(it_ratio=flat_ratio(self._flat) if self._flat else CERTAIN, at=self._rates)
 
     def estimate(self, usage: Usage, observation: Observation, *, steps: bool = False) -> Footprint | Unknown:
         """The footprint of one request, or the word for why there is none. `steps` also writes the derivation down.
 
         Without tokens an observed time still gives one: the accelerators count as busy, and the interval says so.
         """
+        place = self._annual
+        if observation.grid_g_per_kwh is not None or observation.wet_bulb_c is not None:
+            place = self._place(observation.grid_g_per_kwh, observation.wet_bulb_c)
         if self._flat is not None:
-            return self._flat_footprint(self._flat.value, steps=steps)
+            return self._flat_footprint(self._flat.value, place, steps=steps)
         if (usage.input_tokens or 0) + (usage.output_tokens or 0) > MOST_TOKENS:
             return TOKENS_UNBELIEVABLE
         own = known(usage)
         if self.deployment.hosting == "hosted":
-            return TOKENS_UNKNOWN if own is None else self._hosted(own, observation, steps=steps)
+            return TOKENS_UNKNOWN if own is None else self._hosted(own, observation, place, steps=steps)
         cached_is_known = usage.cached_tokens is not None
-        return self._own(own, observation, cached_is_known=cached_is_known, steps=steps)
+        return self._own_server(own, observation, place, cached_is_known=cached_is_known, steps=steps)
+
+    def _place(self, grid_g_per_kwh: float | None, wet_bulb_c: float | None) -> Place:
+        """The place in an hour. The last few are kept: all requests of an hour have the same."""
+        at = grid_g_per_kwh, wet_bulb_c
+        found = self._by_hour.get(at)
+        if found is None:
+            found = self._by_hour[at] = Place(self.deployment, self._ratios, grid_g_per_kwh, wet_bulb_c)
+            if len(self._by_hour) > MOST_KEPT_HOURS:
+                self._by_hour.popitem(last=False)
+        return found
 
     # -- a server of one's own ----------------------------------------------------------------------------------------
 
-    def _own(
-        self, own: Own | None, observation: Observation, *, cached_is_known: bool, steps: bool
+    def _own_server(
+        self, own: Own | None, observation: Observation, place: Place, *, cached_is_known: bool, steps: bool
     ) -> Footprint | Unknown:
         is_alone = observation.mix is None
         seen_s = positive(observation.busy_s) or positive(observation.elapsed_s)
@@ -121,7 +132,7 @@ class Profile:
             if elapsed_s is None:
                 return TOKENS_UNKNOWN
             return self._unknown_work(
-                elapsed_s, concurrency_count, why, is_sure=is_sure, observation=observation, steps=steps
+                elapsed_s, concurrency_count, why, place, is_sure=is_sure, observation=observation, steps=steps
             )
         if elapsed_s is not None and is_alone and peak_s > 0:
             # Among requests that are all like it, no more can have been served at once than the peak allows.
@@ -129,7 +140,9 @@ class Profile:
             if concurrency_count > most_count:
                 why = f"{why}, {concurrency_count:g}, but no more like this one can have been served in the time"
                 concurrency_count = most_count
-        return self._worked(own, observation, method, concurrency_count, why, elapsed_s, is_sure=is_sure, steps=steps)
+        return self._worked(
+            own, observation, method, concurrency_count, why, elapsed_s, place, is_sure=is_sure, steps=steps
+        )
 
     def _served_s(
         self, own: Own | None, observation: Observation, seen_s: float | None, *, least_s: float
@@ -162,18 +175,18 @@ class Profile:
 
     # -- somebody else's ------------------------------------------------------------------------------------------------
 
-    def _hosted(self, own: Own, observation: Observation, *, steps: bool) -> Footprint | Unknown:
+    def _hosted(self, own: Own, observation: Observation, place: Place, *, steps: bool) -> Footprint | Unknown:
         itl_s = self._believable_itl_s(observation)
         configured_count = self.deployment.concurrency_count
         middle_count = configured_count or self.deployment.engine.assumed_concurrency_count.value
         middle_count = max(middle_count / self.replica.replicas_count, 1)
         if itl_s is None:
             why = "configured" if configured_count else f"not known: {_UNSURE['assumed']}"
-            return self._worked(own, observation, "assumed", middle_count, why, None, is_sure=True, steps=steps)
+            return self._worked(own, observation, "assumed", middle_count, why, None, place, is_sure=True, steps=steps)
         mean = observation.mix or as_mix(own)
         inferred_count = self._pace.concurrency_count(mean, itl_s, middle_count)
         why = self._pace.reason(itl_s, middle_count) if steps else ""
-        return self._worked(own, observation, "paced", inferred_count, why, None, is_sure=True, steps=steps)
+        return self._worked(own, observation, "paced", inferred_count, why, None, place, is_sure=True, steps=steps)
 
     def _believable_itl_s(self, observation: Observation) -> float | None:
         """The pace that was seen, where it tells something: the model is known and not just guessed at, and the hardware can
@@ -193,6 +206,7 @@ class Profile:
         concurrency_count: float,
         why: str,
         elapsed_s: float | None,
+        place: Place,
         *,
         is_sure: bool,
         steps: bool,
@@ -202,15 +216,16 @@ class Profile:
         itl_s = observation.itl_s if method == "paced" else None
         if mean is None:
             try:
-                it_j = replica.even_share_j(*own, concurrency_count, elapsed_s, itl_s)
+                it_j, present_s = replica.even_share(*own, concurrency_count, elapsed_s, itl_s)
             except ValueError:
                 return TIME_UNKNOWN
         else:
-            it_j = replica.among_j(mean, own, concurrency_count, elapsed_s, itl_s)
+            it_j, present_s = replica.among(mean, own, concurrency_count, elapsed_s, itl_s)
         small = concurrency_count < self._fewest_fitted_count
-        within = self._spreads[method, True, is_sure, small, own.images_count > 0]
+        within = place.spreads[method, True, is_sure, small, own.images_count > 0]
+        footprint = self._footprint(it_j, method, within, place, present_s * self._server_share_ratio)
         if not steps:
-            return self._footprint(it_j, method, within)
+            return footprint
         doubts = Doubts(tokens=True, concurrency=is_sure, small_batch=small, images=own.images_count > 0)
         at = self._begun(observation, elapsed_s, concurrency_count, why)
         mix_on(at, mean or as_mix(own), alone=mean is None)
@@ -223,13 +238,14 @@ class Profile:
         elif elapsed_s is not None:
             self._seen_on(at, "own_elapsed_s", observation)
         share_on(at)
-        return self._explained(self._footprint(it_j, method, within), at, doubts)
+        return self._explained(footprint, at, doubts, place)
 
     def _unknown_work(
         self,
         elapsed_s: float,
         concurrency_count: float,
         why: str,
+        place: Place,
         *,
         is_sure: bool,
         observation: Observation,
@@ -245,33 +261,36 @@ class Profile:
             small_batch=concurrency_count < self._fewest_fitted_count,
             images=False,
         )
-        footprint = self._footprint(it_j, "observed", self._spreads["observed", *doubts])
+        server_s = elapsed_s / concurrency_count * self._server_share_ratio
+        footprint = self._footprint(it_j, "observed", place.spreads["observed", *doubts], place, server_s)
         if not steps:
             return footprint
         at = self._begun(observation, elapsed_s, concurrency_count, why)
         at.given("own_elapsed_s", elapsed_s, "s", self._seen_source(observation))
         unknown_work_on(at)
-        return self._explained(footprint, at, doubts)
+        return self._explained(footprint, at, doubts, place)
 
-    def _flat_footprint(self, it_j: float, *, steps: bool) -> Footprint:
-        footprint = self._footprint(it_j, "flat", self._flat_spread)
+    def _flat_footprint(self, it_j: float, place: Place, *, steps: bool) -> Footprint:
+        footprint = self._footprint(it_j, "flat", place.flat_spread, place, None)
         if not steps or self._flat is None:
             return footprint
         at = Derivation()
         at.take("it_j", self._flat)
-        sources = spread_sources([("the factor set's figure per request", flat_ratio(self._flat))], self._rates)
-        steps_made = place_on(at, rates=self._rates, spread=self._flat_spread, spread_sources=sources)
+        sources = spread_sources([("the factor set's figure per request", flat_ratio(self._flat))], place.rates)
+        steps_made = place_on(at, rates=place.rates, spread=place.flat_spread, spread_sources=sources)
         return replace(footprint, steps=steps_made)
 
-    def _footprint(self, it_j: float, method: Method, within: Spread) -> Footprint:
+    def _footprint(
+        self, it_j: float, method: Method, within: Spread, place: Place, server_s: float | None
+    ) -> Footprint:
         deployment = self.deployment
-        facility_j = energy.facility_j(it_j=it_j, pue=self._pue)
+        facility_j = energy.facility_j(it_j=it_j, pue=place.pue)
         return Footprint(
             it_j=it_j,
             facility_j=facility_j,
-            onsite_l=water.onsite_l(it_j=it_j, wue_l_per_it_kwh=self._wue_l_per_it_kwh),
-            offsite_l=water.offsite_l(facility_j=facility_j, ewif_l_per_kwh=self._ewif_l_per_kwh),
-            carbon_g=carbon.carbon_g(facility_j=facility_j, grid_g_per_kwh=self._grid_g_per_kwh),
+            onsite_l=water.onsite_l(it_j=it_j, wue_l_per_it_kwh=place.wue_l_per_it_kwh),
+            offsite_l=water.offsite_l(facility_j=facility_j, ewif_l_per_kwh=place.ewif_l_per_kwh),
+            carbon_g=carbon.carbon_g(facility_j=facility_j, grid_g_per_kwh=place.grid_g_per_kwh),
             method=method,
             spread=within,
             model=deployment.model.name,
@@ -279,6 +298,9 @@ class Profile:
             site=deployment.site.name,
             factors=deployment.factors.name,
             hydro=deployment.factors.hydro,
+            wue_basis=deployment.site.wue_basis,
+            own=place.own,
+            server_s=server_s,
         )
 
     # -- the derivation ---------------------------------------------------------------------------------------------------
@@ -313,9 +335,9 @@ class Profile:
             return "the upstream's own account of its prefill and decode time"
         return "observed, from admission to the last token"
 
-    def _explained(self, footprint: Footprint, at: Derivation, doubts: Doubts) -> Footprint:
-        sources = spread_sources(it_parts(self.deployment, footprint.method, doubts), self._rates)
-        steps = place_on(at, rates=self._rates, spread=footprint.spread, spread_sources=sources)
+    def _explained(self, footprint: Footprint, at: Derivation, doubts: Doubts, place: Place) -> Footprint:
+        sources = spread_sources(it_parts(self.deployment, footprint.method, doubts), place.rates)
+        steps = place_on(at, rates=place.rates, spread=footprint.spread, spread_sources=sources)
         return replace(footprint, steps=steps)
 
 

@@ -7,7 +7,7 @@ terms of water are added before they are combined (METHODOLOGY.md, "Intervals").
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Final, NamedTuple
 
@@ -29,6 +29,9 @@ Ratio = tuple[float, float]
 
 Part = tuple[str, Ratio]
 """One reason for doubt, in words, and its range."""
+
+Told = tuple[Method, bool, bool, bool, bool]
+"""A method and its doubts, in the order of `Doubts`: what multipliers are looked up by."""
 
 CERTAIN: Final[Ratio] = (1.0, 1.0)
 METHODS: Final[tuple[Method, ...]] = ("observed", "loaded", "paced", "assumed")
@@ -193,13 +196,19 @@ def flat_ratio(flat: Factor) -> Ratio:
     return around(low=flat.low, value=flat.value, high=flat.high)
 
 
-def spreads(deployment: Deployment, at: Rates) -> dict[tuple[Method, bool, bool, bool, bool], Spread]:
-    """The multipliers per method and doubts, in the order of `Doubts`: all that a request can ask for."""
+def energy_ratios(deployment: Deployment) -> dict[Told, Ratio]:
+    """The range of IT energy per method and doubts: all that a request can ask for, wherever and whenever it is."""
     return {
-        (method, *doubts): spread(it_ratio=energy_ratio(deployment, method, doubts), at=at)
+        (method, *doubts): energy_ratio(deployment, method, doubts)
         for method in METHODS
         for doubts in (Doubts(*told) for told in product((True, False), repeat=len(Doubts._fields)))
     }
+
+
+def spreads(ratios: Mapping[Told, Ratio], at: Rates) -> dict[Told, Spread]:
+    """The multipliers per method and doubts at a place. Once per hour where a series of them is kept, so it is quick."""
+    place = place_parts(at)
+    return {told: _spread(ratio, place) for told, ratio in ratios.items()}
 
 
 def place_parts(at: Rates) -> dict[str, Part]:
@@ -212,19 +221,21 @@ def place_parts(at: Rates) -> dict[str, Part]:
         for side in ("low", "value", "high")
     }
     carbon = around(low=pue.low * grid.low, value=pue.value * grid.value, high=pue.high * grid.high)
+    of_when = "of the hour" if at.is_hourly else "annual, whatever the hour was"
     return {
         "facility_j": ("PUE", around(low=pue.low, value=pue.value, high=pue.high)),
         "water_l": ("WUE + PUE * EWIF", around(**water_l)),
-        "carbon_g": ("PUE * grid", carbon),
+        "carbon_g": (f"PUE * grid ({of_when})", carbon),
     }
 
 
 def spread_sources(parts: Sequence[Part], at: Rates) -> dict[str, str]:
     """The words for a receipt: what the interval of each amount is made of, so that it can be recomputed."""
-    return {amount: _words([*parts, part]) for amount, part in place_parts(at).items()}
+    return {amount: words([*parts, part]) for amount, part in place_parts(at).items()}
 
 
-def _words(parts: Sequence[Part]) -> str:
+def words(parts: Sequence[Part]) -> str:
+    """How the reasons for doubt make a range, for a receipt."""
     told = "; ".join(f"x{low:.4g} to x{high:.4g} {why}" for why, (low, high) in parts if (low, high) != CERTAIN)
     return (
         f"exp(-sqrt(sum of ln^2)) of the lows and exp(sqrt(sum of ln^2)) of the highs of: {told or 'nothing in doubt'}"
@@ -233,7 +244,10 @@ def _words(parts: Sequence[Part]) -> str:
 
 def spread(*, it_ratio: Ratio, at: Rates) -> Spread:
     """The multipliers of energy, water and carbon, from the range of IT energy and those of the place."""
-    place = place_parts(at)
+    return _spread(it_ratio, place_parts(at))
+
+
+def _spread(it_ratio: Ratio, place: Mapping[str, Part]) -> Spread:
     energy, water, carbon = (combined(it_ratio, place[amount][1]) for amount in ("facility_j", "water_l", "carbon_g"))
     return Spread(
         energy_low=energy[0],

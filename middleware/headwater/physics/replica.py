@@ -127,11 +127,11 @@ class Replica:
             self._limit_w * power_ratio / uncapped_ratio,
         )  # fmt: skip
 
-    def among_j(
+    def among(
         self, mix: Mix, own: Own, concurrency_count: float, own_elapsed_s: float | None, itl_s: float | None
-    ) -> float:
-        """IT joules of one request among others that are like the mean one: the hot path of `running` and `share_j`. Its
-        time is computed where it was not seen."""
+    ) -> tuple[float, float]:
+        """IT joules of one request among others that are like the mean one, and the seconds of its replica that it has for
+        itself: the hot path of `running` and `share_j`. Its time is computed where it was not seen."""
         (
             _, pace_s, prefill_s, _, memory_share_ratio, step_share_s, compute_share_s, fitted_share_ratio, charged_w,
         ) = self._terms(mix, concurrency_count, None, itl_s)  # fmt: skip
@@ -150,9 +150,9 @@ class Replica:
         )  # fmt: skip
         # Never more than all accelerators take at their limit while it is served.
         accelerator_j = min(accelerator_j, self._limit_w * own_elapsed_s)
-        return self.host_share_w * present_s + self._overhead_ratio * accelerator_j
+        return self.host_share_w * present_s + self._overhead_ratio * accelerator_j, present_s
 
-    def even_share_j(
+    def even_share(
         self,
         input_tokens: float,
         cached_tokens: float,
@@ -161,8 +161,9 @@ class Replica:
         concurrency_count: float,
         elapsed_s: float | None,
         itl_s: float | None,
-    ) -> float:
-        """IT joules of one request among others that are just like it. Positional: this is the hot path.
+    ) -> tuple[float, float]:
+        """IT joules of one request among others that are just like it, and the seconds of its replica that it has for itself.
+        Positional: this is the hot path.
 
         Raises ValueError where no time passes.
         """
@@ -178,7 +179,8 @@ class Replica:
             itl_s,
         )
         it_w = self.host_share_w + self._overhead_ratio * self._limit_w * power_ratio
-        return it_w * elapsed_s / concurrency_count
+        present_s = elapsed_s / concurrency_count
+        return it_w * present_s, present_s
 
     def _at(
         self,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar, dataclass_transform
 
-from headwater.records.specs import Hydro
+from headwater.records.figures import Hydro
+from headwater.records.places import WueBasis
 
 _R = TypeVar("_R")
 
@@ -77,6 +78,8 @@ class Observation:
     first event, a whole reply from its admission.
     `itl_s`: inter-token latency, the median time between two output tokens of this stream.
     `mix`: what the deployment's requests are like; None: like this one.
+    `grid_g_per_kwh`, `wet_bulb_c`: carbon of the grid and wet-bulb temperature of the hour in which it ended, where a
+    series of them is kept; None: the annual figures stand.
     """
 
     elapsed_s: float | None = None
@@ -85,6 +88,8 @@ class Observation:
     concurrency_count: float | None = None
     itl_s: float | None = None
     mix: Mix | None = None
+    grid_g_per_kwh: float | None = None
+    wet_bulb_c: float | None = None
 
 
 NOTHING_OBSERVED = Observation()
@@ -119,7 +124,9 @@ class Footprint:
     """The share of one exchange in the energy, the water and the carbon of the hardware that served it.
 
     `it_j`: energy of the server (accelerators and host). `facility_j = it_j * PUE`: the energy that is disclosed.
-    `onsite_l`: water at the site, from IT energy. `offsite_l`: water at the power stations, from facility energy.
+    `onsite_l`: water consumed at the site, from IT energy. `offsite_l`: water consumed at the power stations, from facility
+    energy. `wue_basis`: what the site's own figure counted, before it was taken as consumption. `own`: the figures that are
+    the operator's. `server_s`: seconds of a whole server that the request had for itself; None where no time is known.
     """
 
     it_j: float
@@ -134,6 +141,9 @@ class Footprint:
     site: str
     factors: str
     hydro: Hydro
+    wue_basis: WueBasis
+    own: tuple[str, ...] = ()
+    server_s: float | None = None
     steps: tuple[Step, ...] = ()
     """The derivation, line by line; filled only when asked for."""
 
@@ -141,6 +151,37 @@ class Footprint:
     def water_l(self) -> float:
         """On-site and off-site water together."""
         return self.onsite_l + self.offsite_l
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """An amount with its range."""
+
+    low: float
+    value: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addenda:
+    """What goes with a footprint and is no part of it: lines of their own, added neither to it nor to each other.
+
+    None: not known, or not asked for; `reasons` says which, by name. `onsite_withdrawal_l`: water taken at the site, given
+    back or not; it contains what is consumed. `market_g`: operational carbon by the operator's contracts. `embodied_g`,
+    `embodied_water_l`: share of the making of the server. `training_...`: share of the model's training.
+    """
+
+    onsite_withdrawal_l: Bounds | None
+    offsite_withdrawal_l: Bounds | None
+    market_g: Bounds | None
+    embodied_g: Bounds | None
+    embodied_water_l: Bounds | None
+    training_it_kwh: Bounds | None = None
+    training_water_l: Bounds | None = None
+    training_carbon_g: Bounds | None = None
+    training_cost_usd: Bounds | None = None
+    reasons: tuple[tuple[str, str], ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 @_record

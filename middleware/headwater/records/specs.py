@@ -1,4 +1,4 @@
-"""What is known of models, servers, engines and places: the records of the catalog. No I/O, no clock, no arithmetic."""
+"""What is known of models, servers and engines, and a deployment of them: the records of the catalog. No I/O, no clock, no arithmetic."""
 
 from __future__ import annotations
 
@@ -6,32 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Hydro = Literal["include", "exclude"]
-"""Whether the evaporation of hydropower reservoirs counts in the water of electricity."""
-
-Confidence = Literal["measured", "reported", "estimated"]
+from headwater.records.figures import Confidence, Factor
+from headwater.records.places import FactorSet, Grid, Site, TrainingShare
 
 Precision = Literal["bf16", "fp8", "mxfp4", "fp4", "int8", "int4"]
 """How the weights are kept. fp8, mxfp4 and fp4 are also computed in; int8 and int4 are unpacked to bf16 first."""
 
 Hosting = Literal["own", "hosted"]
 """Whose server it is. `own`: what is seen of it here is all that it does. `hosted`: others use it too, unseen."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Factor:
-    """One dated figure of the catalog: value with low and high, unit, and where it was read.
-
-    `low` and `high` are scenarios, not a 90 % band, unless the source says so.
-    """
-
-    value: float
-    low: float
-    high: float
-    unit: str
-    source: str
-    checked: str
-    confidence: Confidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +114,16 @@ class HardwareSpec:
     """How sharply the power bends below its limit, x / (1 + x^e)^(1/e); None: it is cut off there."""
     accelerator_overhead_ratio: Factor | None = None
     """Watts at the wall per watt of the accelerators (supplies, fans, voltage conversion); None: one to one."""
-    embodied_g: Factor | None = None
+    accelerator_embodied_g: Factor | None = None
+    """CO2-equivalent of making one accelerator with its board, cradle to gate."""
+    host_embodied_g: Factor | None = None
+    """CO2-equivalent of making the rest of the server."""
+    embodied_water_l: Factor | None = None
+    """Water of making the whole server; None as long as no source is known."""
     lifetime_s: Factor | None = None
+    """Time over which a server is written off."""
+    server_price_usd: Factor | None = None
+    """List price of the whole server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,44 +179,6 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """The electricity behind a site. EWIF: litres of water consumed at the generators per kWh, at the generator."""
-
-    name: str
-    carbon_g_per_kwh: Factor
-    ewif_hydro_include_l_per_kwh: Factor
-    ewif_hydro_exclude_l_per_kwh: Factor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """A data centre or region. WUE is litres per kWh of IT energy; `wue_basis` says consumption or withdrawal."""
-
-    name: str
-    grid: str
-    pue: Factor
-    wue_l_per_it_kwh: Factor
-    wue_basis: Literal["consumption", "withdrawal", "unstated"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactorSet:
-    """A versioned, hashed document that says which rules and overrides an estimate uses.
-
-    `flat_it_j_per_request`: the set's own energy rule, in place of the throughput model. `pue`, `wue_l_per_it_kwh`,
-    `ewif_l_per_kwh`, `carbon_g_per_kwh`: overrides of the site's and the grid's figures; None leaves them.
-    """
-
-    name: str
-    hydro: Hydro
-    flat_it_j_per_request: Factor | None = None
-    pue: Factor | None = None
-    wue_l_per_it_kwh: Factor | None = None
-    ewif_l_per_kwh: Factor | None = None
-    carbon_g_per_kwh: Factor | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """All that an estimate depends on besides the request itself. Its JSON document, and the document's hash, are what a
     receipt refers to.
@@ -250,3 +202,5 @@ class Deployment:
     hosting: Hosting = "own"
     concurrency_count: float | None = None
     """Configured concurrency of all replicas together, used when none is observed."""
+    training: TrainingShare | None = None
+    """A share of the model's training, shown beside the charge; None: off."""

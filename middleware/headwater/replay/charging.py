@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from headwater.amounts import integers
-from headwater.physics.intervals import Doubts, spreads
+from headwater.physics.intervals import Doubts, energy_ratios, spreads
 from headwater.physics.rates import rates
 from headwater.records import Deployment, Footprint, Observation, Spread, Usage
 from headwater.replay.accounts import Accounts, By, Line, line
@@ -48,7 +48,7 @@ class _Within:
     def __init__(self, deployment: Deployment) -> None:
         fitted = deployment.engine.fitted_concurrency_count
         self._fewest_count = 0.0 if fitted is None else fitted.low
-        known = spreads(deployment, rates(deployment))
+        known = spreads(energy_ratios(deployment), rates(deployment))
         self._small, self._usual = (
             known["loaded", *Doubts(tokens=True, concurrency=True, small_batch=small, images=False)]
             for small in (True, False)

@@ -1,7 +1,4 @@
-"""What a plot shows, before any drawing: curves in people's units, ticks, words. Two panels over one axis of time.
-
-Colours: Okabe and Ito, "Color Universal Design", 2008; told apart with every kind of colour vision.
-"""
+"""What a plot shows, before any drawing: curves in people's units, ticks, words. Two panels over one axis of time."""
 
 from __future__ import annotations
 
@@ -10,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from headwater.drawing import value_ticks
 from headwater.replay.columns import moment
 from headwater.replay.run import Result
 from headwater.replay.scales import carbon_scale, energy_scale, length, short, water_scale
 from headwater.units import MICROJOULES_PER_J
 
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#7A828C"
 _TICK_STEPS_S: Final = (
     *(mantissa * scale for scale in (0.001, 0.01, 0.1, 1.0) for mantissa in (1, 2, 5)),
     *(10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800),
 )
 _MOST_TIME_TICKS: Final = 9
-_VALUE_TICKS: Final = 5
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
@@ -130,18 +126,6 @@ def _panel(
         top=ticks[-1][0],
         ticks=ticks,
     )
-
-
-def value_ticks(most: float) -> list[tuple[float, str]]:
-    """From zero to just above the most, in steps of 1, 2 or 5 times a power of ten."""
-    if most <= 0:
-        return [(0.0, "0"), (1.0, "1")]
-    raw = most / _VALUE_TICKS
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * mantissa for mantissa in (1, 2, 5, 10) if power * mantissa >= raw * (1 - 1e-9))
-    count = math.ceil(most / step * (1 - 1e-9))
-    places = max(0, -math.floor(math.log10(step)))
-    return [(step * number, f"{step * number:,.{places}f}") for number in range(count + 1)]
 
 
 def _time_axis(result: Result, span_s: float) -> tuple[str, list[tuple[float, str]]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Final
 
+from headwater.drawing import BLUE, FAINT_INK, GREY, INK, LINE, ORANGE
 from headwater.errors import TraceError
-from headwater.replay.chart import BLUE, GREY, ORANGE, Chart, Panel, chart
+from headwater.replay.chart import Chart, Panel, chart
 from headwater.replay.run import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, FAINT_INK, LINE = "#1d2630", "#5c6773", "#dde3e8"
 SIZE_INCHES: Final = (9.6, 6.0)
 DOTS_PER_INCH: Final = 200
 

@@ -1,5 +1,4 @@
-"""Chart -> SVG with nothing but the standard library. Colours are attributes, so that every viewer shows them; a style
-sheet turns them for dark screens. Knows pixels; no physics."""
+"""Chart -> SVG with nothing but the standard library. Knows pixels; no physics."""
 
 from __future__ import annotations
 
@@ -7,7 +6,21 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Final
 
-from headwater.replay.chart import BLUE, GREY, ORANGE, Chart, Panel, chart
+from headwater.drawing import (
+    BLUE,
+    DARK_BLUE,
+    DARK_ORANGE,
+    DARK_STYLE,
+    GREY,
+    LINE,
+    ORANGE,
+    PAPER,
+    STYLE,
+    paragraph,
+    text,
+    words_width,
+)
+from headwater.replay.chart import Chart, Panel, chart
 from headwater.replay.run import Result
 
 WIDTH: Final = 960
@@ -15,16 +28,12 @@ HEIGHT: Final = 600
 LEFT, RIGHT = 76, 24
 POWER_TOP, POWER_HEIGHT = 118, 220
 FLIGHT_TOP, FLIGHT_HEIGHT = 400, 130
-INK, FAINT_INK, LINE, PAPER = "#1d2630", "#5c6773", "#dde3e8", "#ffffff"
-_LETTER: Final = 7.0
-"""Usual width of a letter of 12 pixels, for breaking lines and placing legends."""
-_LETTERS: Final = {"m": 11.7, "w": 9.8} | dict.fromkeys("fijlrt ", 4.2)
-_STYLE: Final = """
-    text { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif }
-    @media (prefers-color-scheme: dark) {
-      .paper { fill: #12181f } .ink { fill: #e8edf2 } .faint { fill: #9aa7b4 } .grid { stroke: #2a343f }
-      .power { stroke: #56b4e9 } .power-area { fill: #56b4e9 } .flight { stroke: #f0954a } .flight-area { fill: #f0954a }
-    }"""
+_STYLE: Final = f"""{STYLE}
+    @media (prefers-color-scheme: dark) {{
+      {DARK_STYLE}
+      .power {{ stroke: {DARK_BLUE} }} .power-area {{ fill: {DARK_BLUE} }}
+      .flight {{ stroke: {DARK_ORANGE} }} .flight-area {{ fill: {DARK_ORANGE} }}
+    }}"""
 
 
 def as_svg(result: Result) -> str:
@@ -41,8 +50,8 @@ def draw(what: Chart) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">',
             f"<style>{_STYLE}\n</style>",
             f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>',
-            _text(LEFT, 36, what.title, size=20, weight="600"),
-            *_lines(what.subtitle, 60),
+            text(LEFT, 36, what.title, size=20, weight="600"),
+            *paragraph(what.subtitle, x=LEFT, y=60, width=WIDTH - LEFT - RIGHT),
             *_axes(what, what.power, POWER_TOP, POWER_HEIGHT),
             *_axes(what, what.flight, FLIGHT_TOP, FLIGHT_HEIGHT),
             *_curves(what, what.power, POWER_TOP, POWER_HEIGHT, "power", BLUE),
@@ -62,33 +71,12 @@ def _y(panel: Panel, top: int, height: int, value: float) -> float:
     return top + height * (1 - value / panel.top)
 
 
-def _text(x: float, y: float, words: str, *, size: int = 12, anchor: str = "start", weight: str = "400") -> str:
-    faint = size <= 13 and weight == "400"
-    look = f'class="{"faint" if faint else "ink"}" fill="{FAINT_INK if faint else INK}"'
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" {look} font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" '
-        f'font-family="system-ui, sans-serif">{escape(words)}</text>'
-    )
-
-
-def _lines(words: str, y: int) -> Iterator[str]:
-    """Words over as many lines as they need."""
-    line, most = "", int((WIDTH - LEFT - RIGHT) / (_LETTER * 13 / 12))
-    for word in words.split():
-        if line and len(line) + 1 + len(word) > most:
-            yield _text(LEFT, y, line, size=13)
-            line, y = word, y + 18
-        else:
-            line = f"{line} {word}".strip()
-    yield _text(LEFT, y, line, size=13)
-
-
 def _axes(what: Chart, panel: Panel, top: int, height: int) -> Iterator[str]:
-    yield _text(LEFT, top - 12, panel.title, size=13, weight="600")
+    yield text(LEFT, top - 12, panel.title, size=13, weight="600")
     for value, label in panel.ticks:
         y = _y(panel, top, height, value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{LINE}"/>'
-        yield _text(LEFT - 10, y + 4, label, anchor="end")
+        yield text(LEFT - 10, y + 4, label, anchor="end")
     for at_s, _ in what.time_ticks:
         x = _x(what, at_s)
         yield (
@@ -124,8 +112,8 @@ def _curves(what: Chart, panel: Panel, top: int, height: int, name: str, colour:
 def _legend(entries: list[tuple[str, str, int]], y: int) -> Iterator[str]:
     x = float(WIDTH - RIGHT)
     for words, look, width in reversed(entries):
-        yield _text(x, y, words, anchor="end")
-        x -= sum(_LETTERS.get(letter, _LETTER) for letter in words) + 12
+        yield text(x, y, words, anchor="end")
+        x -= words_width(words) + 12
         yield f'<line x1="{x - width:.1f}" x2="{x:.1f}" y1="{y - 4}" y2="{y - 4}" {look}/>'
         x -= width + 20
 
@@ -133,5 +121,5 @@ def _legend(entries: list[tuple[str, str, int]], y: int) -> Iterator[str]:
 def _time_labels(what: Chart) -> Iterator[str]:
     y = FLIGHT_TOP + FLIGHT_HEIGHT
     for at_s, label in what.time_ticks:
-        yield _text(_x(what, at_s), y + 20, label, anchor="middle")
-    yield _text(LEFT + (WIDTH - LEFT - RIGHT) / 2, y + 44, what.time_title, anchor="middle")
+        yield text(_x(what, at_s), y + 20, label, anchor="middle")
+    yield text(LEFT + (WIDTH - LEFT - RIGHT) / 2, y + 44, what.time_title, anchor="middle")

@@ -11,7 +11,7 @@ from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import Reader
 from headwater.records import AccountRow
 
-_MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
+_MONTH: Final = re.compile(r"(?!0000)\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 SUMS: Final = tuple(field.name for field in fields(AccountRow) if field.type == "int")
 """The names of an account row's sums: everything that adds up."""
 
@@ -30,6 +30,12 @@ def month_now(now_s: float) -> str:
     return f"{datetime.fromtimestamp(now_s, UTC):%Y-%m}"
 
 
+def checked_month(month: str) -> None:
+    """Raises ConfigError where a month is not written as YYYY-MM."""
+    if _MONTH.fullmatch(month) is None:
+        raise ConfigError(f"month {month!r} is not of the form YYYY-MM, like 2026-11")
+
+
 def add(rows: tuple[AccountRow, ...], period: str) -> AccountRow:
     """The exact sum of account rows, as a row of nobody's."""
     empty = AccountRow(user="", label=None, period=period)
@@ -43,8 +49,7 @@ def statement(reader: Reader, month: str) -> Statement:
         ConfigError: the month is not written as YYYY-MM.
         LedgerError: accounts and totals disagree; the message names the first difference.
     """
-    if _MONTH.fullmatch(month) is None:
-        raise ConfigError(f"month {month!r} is not of the form YYYY-MM, like 2026-11")
+    checked_month(month)
     rows = tuple(reader.month_rows(month))
     total = add(rows, month)
     kept = reader.totals(month)

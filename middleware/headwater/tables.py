@@ -25,11 +25,11 @@ def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip()
 
 
-def short(value: Decimal, digits: int = SHORT_DIGITS) -> str:
+def short(value: Decimal, digits: int = SHORT_DIGITS, *, least_places: int = 0) -> str:
     """So many significant digits for people, all digits of a whole number, and no exponent."""
     if value == 0:
         return "0"
-    places = max(0, digits - 1 - significant(value, digits).adjusted())
+    places = max(least_places, digits - 1 - significant(value, digits).adjusted())
     return f"{value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN):,f}"
 
 
