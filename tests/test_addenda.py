@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater import beside, catalog
+from headwater.cases import Case
 from headwater.derivations import as_lines, steps_of
+from headwater.errors import CatalogError
 from headwater.physics import Profile
 from headwater.physics.addenda import addenda
 from headwater.records import Addenda, Deployment, Footprint, Observation, Training, TrainingShare, Usage
@@ -199,6 +201,21 @@ def test_a_training_is_spread_evenly_and_what_is_not_disclosed_is_left_out() -> 
     assert aside.training_cost_usd.value == pytest.approx(0.0046)
     assert aside.training_carbon_g is None
     assert footprint.water_l == found(deployment())[0].water_l
+
+
+def test_a_question_about_gpt_3_may_ask_for_its_share_of_the_training() -> None:
+    """Patterson et al., arXiv:2104.10350: 1,287 MWh; over a thousand million requests 1.287 Wh each."""
+    asked = Case(model="gpt3-175b", input_tokens=500, output_tokens=300, training_requests=1e9)
+
+    aside = asked.addenda()
+
+    assert aside is not None
+    assert aside.training_it_kwh is not None
+    assert aside.training_it_kwh.value == pytest.approx(1.287e-3)
+    with pytest.raises(CatalogError, match="catalog of trainings"):
+        _ = Case(model="gpt-4o", input_tokens=5, output_tokens=3, training_requests=10).deployment
+    with pytest.raises(ValueError, match="training_requests must be at least 1"):
+        Case(model="gpt-3", input_tokens=5, output_tokens=3, training_requests=0.5)
 
 
 def test_training_water_is_unknown_where_one_of_its_two_places_is() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from headwater import config
+from headwater.config.lines import Lines
 from headwater.errors import ConfigError
 
 
@@ -50,6 +52,33 @@ def test_ready_made_settings_are_taken_as_they_are() -> None:
     made = config.Settings()
 
     assert config.load(made) is made
+
+
+@pytest.mark.parametrize(
+    ("text", "location", "line"),
+    [
+        ('a = """\n[[site]]\n"""\n[[site]]\nname = "x"\n', ("site", 0, "name"), 5),
+        ("[[site]]\n[[site]]\npue = 1\n[site.wue]\nlow = 2\n", ("site", 1, "wue", "low"), 5),
+        ("[[site]]\n[[site]]\npue.value = 1\npue.low = 2\n", ("site", 1, "pue"), 3),
+        ('[tariff]\n"servers" = { "hgx-h100" = 5 }\n', ("tariff", "servers", "hgx-h100"), 2),
+        ("# [[site]]\n[[site]]\n", ("site", 0, "pue"), 2),
+        ("[identity.labels]\nada = 'x'\n", ("identity", "labels", "ada"), 2),
+    ],
+)
+def test_a_setting_is_found_on_its_line(text: str, location: tuple[int | str, ...], line: int) -> None:
+    tomllib.loads(text)  # what is read is TOML
+
+    assert Lines("it", text).where(location).startswith(f"line {line}, ")
+
+
+def test_what_stands_nowhere_has_its_name_only() -> None:
+    assert Lines("the settings").where(("site", 0, "pue")) == "[[site]] number 1, pue"
+    assert Lines("it", "[[site]]\n").where(("grid", 0)) == "[[grid]] number 1"
+
+
+def test_where_settings_stand_is_no_part_of_what_they_say() -> None:
+    assert Lines("a", "x = 1") == Lines("b")
+    assert len({Lines("a"), Lines("b")}) == 1
 
 
 @pytest.mark.parametrize(

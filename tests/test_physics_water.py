@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from headwater import catalog
+from headwater.errors import CatalogError
 from headwater.physics import water
 from headwater.physics.onsite import onsite_water
-from headwater.records import Site
+from headwater.records import Site, Tower
 from headwater.units import L_PER_US_GALLON
 from tests.places import RULES, curve, figure, shares, site, tower, tower_site
 
@@ -222,8 +225,30 @@ def test_every_step_of_the_tower_gives_the_same_as_the_whole(wet_bulb_c: float) 
     assert at.known["makeup_l_per_it_kwh"] == pytest.approx(found.withdrawal_l_per_it_kwh.value, rel=1e-12)
 
 
-def test_a_tower_record_of_the_tests_is_one_that_the_catalog_would_take() -> None:
-    from headwater import catalog
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (lambda: site(wue_l_per_it_kwh=None), "wue_method 'reported' needs wue_l_per_it_kwh"),
+        (lambda: site(wue_method="tower"), "wue_method 'tower' needs tower"),
+        (lambda: site(wue_method="li2023"), "wue_method 'li2023' needs curve"),
+        (lambda: tower(cycles_count=figure(5, 1, 6, unit="count")), "must be above one"),
+        (lambda: tower(evaporated=shares((10.0, 0.5), (5.0, 0.6))), "must rise"),
+        (lambda: tower(evaporated=shares((10.0, 1.5))), "between 0 and 1"),
+        (lambda: tower(evaporated=shares()), "list of numbers"),
+        (lambda: tower(range_k=figure(0, unit="K")), "too low"),
+        (lambda: tower(wet_ratio=figure(1.2)), "above one"),
+    ],
+)
+def test_a_place_that_cannot_be_is_refused(record: Callable[[], Site | Tower], words: str) -> None:
+    with pytest.raises(CatalogError, match=words):
+        catalog.checked(record(), at="it")
 
+
+def test_a_site_without_any_figure_of_water_is_nobodys_fault_but_the_callers() -> None:
+    with pytest.raises(ValueError, match="test-site has no wue_l_per_it_kwh"):
+        onsite_water(site(wue_l_per_it_kwh=None), RULES)
+
+
+def test_a_tower_record_of_the_tests_is_one_that_the_catalog_would_take() -> None:
     assert catalog.checked(tower(), at="tower") == tower()
     assert catalog.checked(tower_site(), at="site") == tower_site()

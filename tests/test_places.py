@@ -114,6 +114,7 @@ HEAD = '[[deployment]]\nhardware = "hgx-h100"\nengine = "vllm-0.11"\nsite = "dc-
         ("pue = 1.1\n", ["line 6", "'dc-1' is not in the catalog", "like"]),
         ("like = \"local\"\npeu = 1.1\n", ["line 9", "no such setting", "did you mean 'pue'"]),
         ("like = \"local\"\nhours_repeat = true\n", ["line 6", "hours_repeat needs hours"]),
+        ("like = \"local\"\n[[site]]\nname = \"a|b\"\nlike = \"local\"\n", ["line 10", "name", "a|b"]),
         ("like = \"local\"\n[[site]]\nname = \"dc-1\"\nlike = \"local\"\n", ["'dc-1' is there more than once"]),
     ],
 )  # fmt: skip

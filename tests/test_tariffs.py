@@ -52,7 +52,14 @@ EUR = Tariff(
 
 def figure(value: float, unit: str = "ratio", basis: str = "") -> Factor:
     return Factor(
-        value=value, low=value, high=value, unit=unit, basis=basis, source="test", checked="2026-11-25", confidence="reported"
+        value=value,
+        low=value,
+        high=value,
+        unit=unit,
+        basis=basis,
+        source="test",
+        checked="2026-11-25",
+        confidence="reported",
     )
 
 

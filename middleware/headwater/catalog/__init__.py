@@ -5,20 +5,19 @@ The figures stand in the TOML files of this folder. Reads them once, strictly; c
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any, Final, Literal, TypeVar
 
 from headwater.catalog.decode import decode
 from headwater.catalog.documents import deployment_document, deployment_from_document, deployment_hash
 from headwater.catalog.doubts import doubts
 from headwater.catalog.factor_hashes import factor_set_hash
-from headwater.catalog.kinds import KINDS, PARTS, Kind
+from headwater.catalog.kinds import KINDS, Kind
 from headwater.catalog.near import near
 from headwater.catalog.placing import fewest_accelerators, holds, weights_bytes
+from headwater.catalog.written import written
 from headwater.errors import CatalogError
 from headwater.records import (
     Claim,
@@ -72,8 +71,6 @@ __all__ = [
     "weights_bytes",
 ]
 
-_FILES: Final[dict[Kind, tuple[str, ...]]] = {"models": ("models", "closed_models"), "claims": ("article",)}
-"""The files of a kind, where it has not just the one of its name."""
 R = TypeVar("R")
 
 CURRENT_FACTORS: Final = "current-2026.11"
@@ -123,8 +120,8 @@ def grid(name: str) -> Grid:
 def factor_set(name: str) -> FactorSet:
     """The factor set of that name, with its hash. Raises CatalogError with close matches when it is not known."""
     found = _entry("factor_sets", FactorSet, name)
-    places = {kind: _tables(kind) for kind in ("sites", "grids")}
-    return replace(found, document_hash=factor_set_hash(_tables("factor_sets")[name], places))
+    places = {kind: written(kind) for kind in ("sites", "grids")}
+    return replace(found, document_hash=factor_set_hash(written("factor_sets")[name], places))
 
 
 @lru_cache(maxsize=64)
@@ -161,7 +158,7 @@ def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind, sorted."""
     if kind not in KINDS:
         raise CatalogError(f"there is no catalog of {kind!r}; there are {', '.join(KINDS)}")
-    return tuple(sorted(_tables(kind)))
+    return tuple(sorted(written(kind)))
 
 
 def entry(kind: Kind, name: str) -> Any:
@@ -201,7 +198,7 @@ def find(name: str, kind: Kind | None = None) -> tuple[tuple[Kind, str], ...]:
 
 def tables() -> dict[Kind, dict[str, dict[str, Any]]]:
     """All entries of all kinds as they are written: what `check` reads and a factor set's hash covers."""
-    return {kind: _tables(kind) for kind in KINDS}
+    return {kind: written(kind) for kind in KINDS}
 
 
 def deployment(
@@ -262,7 +259,7 @@ def _named(kind: Kind, record: type[R], given: str | R) -> R:
 
 
 def _entry(kind: Kind, record: type[R], name: str) -> R:
-    tables = _tables(kind)
+    tables = written(kind)
     if name not in tables:
         aliases = _model_names() if kind == "models" else {}
         raise CatalogError(f"{name!r} is not in the catalog of {kind}; close or known: {near(name, tables, aliases)}")
@@ -271,38 +268,7 @@ def _entry(kind: Kind, record: type[R], name: str) -> R:
 
 @lru_cache(maxsize=1)
 def _model_names() -> dict[str, str]:
-    own = _tables("models")
+    own = written("models")
     return {alias: name for name, table in own.items() for alias in table.get("aliases", ())} | {
         name: name for name in own
     }
-
-
-@lru_cache(maxsize=16)
-def _tables(kind: Kind) -> dict[str, dict[str, Any]]:
-    """All entries of a kind. What bench/fit.py found stands in a file of its own and completes the entries it names; an
-    entry that is `like` another has that one's figures where it gives none. A name that leads nowhere stays as it is, to be
-    refused where the entry is read."""
-    tables: dict[str, dict[str, Any]] = {}
-    for name in _FILES.get(kind, (kind,)):
-        tables |= _read(name)
-    fitted = _read("fitted")
-    for name, figures in fitted.get(kind, {}).items():
-        tables[name] = figures | tables.get(name, {})
-    for name, table in tables.items():
-        if table.get("like") in tables:
-            tables[name] = tables[table["like"]] | {key: value for key, value in table.items() if key != "like"}
-        elif table.get("kind") == "gpu":
-            tables[name] = fitted.get("unmeasured", {}) | table
-    if kind == "sites":
-        for name, table in tables.items():
-            tables[name] = table | {
-                part: _tables(parts)[table[part]] | {"name": table[part]}
-                for part, parts in PARTS
-                if table.get(part) in _tables(parts)
-            }
-    return tables
-
-
-@lru_cache(maxsize=16)
-def _read(name: str) -> dict[str, dict[str, Any]]:
-    return tomllib.loads(files(__name__).joinpath(f"{name}.toml").read_text(encoding="utf-8"))

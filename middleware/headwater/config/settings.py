@@ -25,6 +25,8 @@ from headwater.config.prices import Currency, Day, Price
 from headwater.records import Hosting, Hydro, Precision, WueBasis, WueMethod
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
+# It becomes part of keys and statements.
+_PlaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
 class _Section(BaseModel):
@@ -141,7 +143,7 @@ _NotNegative = Annotated[Figure, _at_least(0, "as less than nothing cannot be us
 class GridSettings(_Section):
     """`[[grid]]`: electricity of the operator's own; what is not given is taken from the catalog's entry `like`."""
 
-    name: _Name
+    name: _PlaceName
     like: _Name | None = None
     """None: the catalog's entry of the same name."""
     year: str | None = None
@@ -157,7 +159,7 @@ class SiteSettings(_Section):
     `hours`: a CSV file with the carbon of the grid and the wet-bulb temperature hour by hour; relative to the settings file.
     """
 
-    name: _Name
+    name: _PlaceName
     like: _Name | None = None
     """None: the catalog's entry of the same name."""
     grid: _Name | None = None
