@@ -21,7 +21,7 @@ from headwater.cli.comparisons import as_bars, as_csv, as_json, as_table, remark
 from headwater.cli.reasons import as_lines, pairs
 from headwater.comparisons import Row, compared
 from headwater.records import Footprint, Site, Unknown
-from tests.cooling import exactly, tower
+from tests.places import figure, tower
 
 ASKED = ("compare", "--input", "500", "--output", "300")
 ONE = (*ASKED, "--models", "llama-3.1-70b")
@@ -113,8 +113,8 @@ def test_the_water_of_a_row_is_that_of_estimate() -> None:
     figures = " ".join(estimated.split()[4:-1])
 
     assert figures.split(" (")[0] in row
-    for figure in figures.split():
-        assert figure in row.split()
+    for shown in figures.split():
+        assert shown in row.split()
 
 
 @pytest.mark.parametrize(("by", "name"), [("water", "water_l"), ("energy", "energy_j"), ("carbon", "carbon_g")])
@@ -335,9 +335,11 @@ def test_each_set_is_explained_once_against_the_current_one_or_the_first() -> No
 def test_reasons_fit_whatever_figures_a_set_and_a_place_have() -> None:
     current = catalog.factor_set("current-2026.11")
     cooled = site(name="cooled", wue_method="tower", wue_l_per_it_kwh=None, tower=tower())
-    two = replace(current, name="two", wue_l_per_it_kwh=exactly(2 * 3.785411784, "L/kWh"))
-    odd = replace(current, name="odd", wue_l_per_it_kwh=exactly(1.0, "L/kWh"), ewif_l_per_kwh=exactly(2.0, "L/kWh"))
-    dry = replace(current, name="dry", wue_l_per_it_kwh=exactly(0.0, "L/kWh"))
+    two = replace(current, name="two", wue_l_per_it_kwh=figure(2 * 3.785411784, unit="L/kWh"))
+    odd = replace(
+        current, name="odd", wue_l_per_it_kwh=figure(1.0, unit="L/kWh"), ewif_l_per_kwh=figure(2.0, unit="L/kWh")
+    )
+    dry = replace(current, name="dry", wue_l_per_it_kwh=figure(0.0, unit="L/kWh"))
     rows = compared([case(site=cooled, factors=one) for one in (current, two, odd, dry)], by="water")
 
     text = {

@@ -13,7 +13,7 @@ from headwater import catalog
 from headwater.cases import Case
 from headwater.comparisons import Amount, Row, basis, bounds, compared, doubtful_runs, factored, share_doubts
 from headwater.records import Footprint, Unknown
-from tests.cooling import tower
+from tests.places import tower
 
 MODELS = ("llama-3.1-8b", "llama-3.1-70b", "gemma-3-270m")
 SITES = ("local", "us-average", "azure-westus3", "google-fleet")

@@ -19,6 +19,7 @@ from headwater.derivations import _value
 from headwater.errors import CatalogError
 from headwater.fleet import Answer, Fleet, answer, article_notes
 from headwater.records import Bounds, Claim, Factor, FactorSet, HardwareSpec, Site
+from tests.places import figure
 from tests.test_cli import run
 
 US_GALLON_L = 3.785411784
@@ -35,18 +36,6 @@ AMOUNTS = (
 )
 
 
-def figure(value: float, unit: str, *, low: float | None = None, high: float | None = None) -> Factor:
-    return Factor(
-        value=value,
-        low=value if low is None else low,
-        high=value if high is None else high,
-        unit=unit,
-        source="test",
-        checked="2026-11-25",
-        confidence="estimated",
-    )
-
-
 def asked(**given_: Any) -> Answer:
     return answer(Fleet(**given_))
 
@@ -58,10 +47,10 @@ def seed(**given_: Any) -> Answer:
 def server(**changes: Any) -> HardwareSpec:
     """A DGX A100 of which everything is known."""
     known: dict[str, Any] = {
-        "accelerator_embodied_g": figure(150_000, "g", low=100_000, high=300_000),
-        "host_embodied_g": figure(4e6, "g"),
-        "lifetime_s": figure(1.5e8, "s", low=1e8, high=2e8),
-        "server_price_usd": figure(200_000, "USD"),
+        "accelerator_embodied_g": figure(150_000, unit="g", low=100_000, high=300_000),
+        "host_embodied_g": figure(4e6, unit="g"),
+        "lifetime_s": figure(1.5e8, unit="s", low=1e8, high=2e8),
+        "server_price_usd": figure(200_000, unit="USD"),
     }
     return replace(catalog.hardware("dgx-a100"), **(known | changes))
 
@@ -114,7 +103,7 @@ def test_the_same_energy_at_published_wues_takes_a_tenth_of_it(wue: float, megal
     rules = replace(catalog.factor_set(SEED), wue_l_per_it_kwh=None)
     place = replace(
         catalog.site("us-average"),
-        wue_l_per_it_kwh=figure(wue, "L/kWh"),
+        wue_l_per_it_kwh=figure(wue, unit="L/kWh"),
         wue_basis="consumption",
         wue_method="reported",
     )
@@ -249,7 +238,7 @@ def test_without_a_model_the_hardware_alone_is_known() -> None:
     assert made.power_kw.low < made.power_kw.value < made.power_kw.high
 
 
-@pytest.mark.parametrize("exponent", [None, figure(8, "exponent")])
+@pytest.mark.parametrize("exponent", [None, figure(8, unit="exponent")])
 def test_a_server_without_a_bend_at_its_limit_is_cut_off_there(exponent: Factor | None) -> None:
     made = asked(hardware=server(power_cap_exponent=exponent), load=1)
 
@@ -453,7 +442,7 @@ def test_a_fleet_that_cannot_be_is_refused_with_value_and_remedy(given_: dict[st
 
 
 def test_a_set_that_counts_nothing_per_request_is_refused() -> None:
-    free: FactorSet = replace(catalog.factor_set("li-2023"), flat_it_j_per_request=figure(4, "J", low=0))
+    free: FactorSet = replace(catalog.factor_set("li-2023"), flat_it_j_per_request=figure(4, unit="J", low=0))
 
     with pytest.raises(ValueError, match="requests without end"):
         asked(factors=free)

@@ -18,10 +18,11 @@ from headwater.hours import moment_s
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.receipts import receipt
-from headwater.records import Charge, EvaporatedShare, Factor, Tower
+from headwater.records import Charge
 from headwater.units import MICROGRAMS_PER_G, NANOLITRES_PER_UL
 from tests.asgi import STREAM_WITH_USAGE, Seen, call, content, dictionary, json_app, reply, request, stream_app
 from tests.conftest import MakeMeter
+from tests.places import figure, shares, tower
 
 NOON_S = moment_s("2026-07-01T12:30Z")
 NIGHT_S = moment_s("2026-07-01T00:30Z")
@@ -34,38 +35,7 @@ SERIES = """time,grid_g_per_kwh,wet_bulb_c
 TOWER_SITE: dict[str, Any] = {"name": "desert", "like": "us-average", "wue_method": "tower", "tower": "test-tower"}
 
 
-def _factor(value: float, unit: str = "ratio", *, low: float | None = None, high: float | None = None) -> Factor:
-    return Factor(
-        value=value,
-        low=value if low is None else low,
-        high=value if high is None else high,
-        unit=unit,
-        source="a test's own",
-        checked="2026-11-23",
-        confidence="estimated",
-    )
-
-
-TOWER = Tower(
-    name="test-tower",
-    heat_ratio=_factor(1.1),
-    wet_ratio=_factor(1.0),
-    evaporated=EvaporatedShare(
-        wet_bulb_c=(0.0, 30.0),
-        ratio=(0.6, 0.9),
-        doubt_ratio=_factor(1.0, low=0.9, high=1.1),
-        source="a test's own",
-        checked="2026-11-23",
-        confidence="estimated",
-    ),
-    cycles_count=_factor(4.0, "count", low=3.0, high=6.0),
-    drift_ratio=_factor(0.00001),
-    range_k=_factor(6.0, "K"),
-    wet_bulb_c=_factor(15.0, "degC", low=0.0, high=25.0),
-    latent_heat_0c_j_per_kg=_factor(2_501_000.0, "J/kg"),
-    latent_heat_slope_j_per_kg_k=_factor(2_361.0, "J/(kg K)"),
-    heat_capacity_j_per_kg_k=_factor(4_186.0, "J/(kg K)"),
-)
+TOWER = tower(evaporated=shares((0.0, 0.6), (30.0, 0.9)), cycles_count=figure(4.0, 3.0, 6.0, unit="count"))
 
 
 class Clock:

@@ -25,18 +25,16 @@ from headwater.records import (
     Charge,
     Cost,
     Deployment,
-    EvaporatedShare,
-    Factor,
     Footprint,
     Observation,
     Tariff,
-    Tower,
     Usage,
     added,
 )
 from headwater.tariffs import NO_DOCUMENT, Pricing, Served, cost, in_force, tariffs
 from headwater.units import MICROJOULES_PER_KWH, NANOLITRES_PER_M3
 from tests.ledger.support import charge
+from tests.places import figure, shares, tower
 
 PRICES = st.decimals(0, 10**6, allow_nan=False, allow_infinity=False, places=12)
 INTEGERS = st.integers(0, 2**62)
@@ -50,32 +48,19 @@ EUR = Tariff(
 )
 
 
-def figure(value: float, unit: str = "ratio", basis: str = "") -> Factor:
-    return Factor(
-        value=value,
-        low=value,
-        high=value,
-        unit=unit,
-        basis=basis,
-        source="test",
-        checked="2026-11-25",
-        confidence="reported",
-    )
-
-
 @lru_cache
 def deployment(*, wue_basis: Any = "withdrawal") -> Deployment:
     """A deployment whose figures are round, and not the catalog's."""
     site = replace(
         catalog.site("azure-westus3"),
-        wue_l_per_it_kwh=figure(0.5, "L/kWh", wue_basis),
+        wue_l_per_it_kwh=figure(0.5, unit="L/kWh"),
         wue_basis=wue_basis,
         wue_method="reported",
     )
     made = catalog.deployment(model="llama-3.1-70b", hardware="hgx-h100", engine="vllm-0.11", site=site)
     return replace(
         made,
-        hardware=replace(made.hardware, lifetime_s=figure(LIFE_S, "s")),
+        hardware=replace(made.hardware, lifetime_s=figure(LIFE_S, unit="s")),
         factors=replace(made.factors, utilisation_ratio=figure(0.6), consumed_ratio=figure(0.8)),
     )
 
@@ -210,27 +195,12 @@ def test_a_charge_without_a_footprint_costs_nobody_knows_what() -> None:
 
 
 def test_the_water_of_an_hour_costs_by_its_wet_bulb_temperature() -> None:
-    tower = Tower(
-        name="test",
-        heat_ratio=figure(1),
-        wet_ratio=figure(1),
-        evaporated=EvaporatedShare(
-            wet_bulb_c=(0.0, 30.0),
-            ratio=(0.5, 0.9),
-            doubt_ratio=figure(1),
-            source="test",
-            checked="2026-11-25",
-            confidence="estimated",
-        ),
-        cycles_count=figure(5, "cycles"),
-        drift_ratio=figure(0.0001),
-        range_k=figure(6, "K"),
-        wet_bulb_c=figure(15, "degC"),
-        latent_heat_0c_j_per_kg=figure(2.501e6, "J/kg"),
-        latent_heat_slope_j_per_kg_k=figure(2.4e3, "J/(kg K)"),
-        heat_capacity_j_per_kg_k=figure(4.2e3, "J/(kg K)"),
+    site = replace(
+        deployment().site,
+        wue_method="tower",
+        tower=tower(evaporated=shares((0.0, 0.5), (30.0, 0.9))),
+        wue_l_per_it_kwh=None,
     )
-    site = replace(deployment().site, wue_method="tower", tower=tower, wue_l_per_it_kwh=None)
     served = Served(replace(deployment(), site=site))
 
     cool, warm = (
