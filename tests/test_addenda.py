@@ -239,9 +239,9 @@ def test_every_line_lies_inside_its_range_and_its_derivation_prints(
 
     document = beside.as_json(aside)
     ranges = [name for name in document if name.endswith("_range")]
-    assert len(ranges) == 6
+    assert len(ranges) == 7
     for name in ranges:
         low, high = document[name]
         assert 0 < low <= document[name.removesuffix("_range")] <= high
-    assert len(list(beside.as_lines(document))) == 6
+    assert len(list(beside.as_lines(document))) == 7
     assert any("embodied_g = server_embodied_g * server_s" in line for line in as_lines(steps_of(aside)))

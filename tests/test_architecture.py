@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "disclosure": {"units", "records"},
     "ledger": {"units", "records", "errors"},
     "telemetry": {"units", "records"},
-    "config": {"records", "errors"},
+    "config": {"records", "errors", "units"},
     "checks": {"units"},
     "cases": BASE | {"catalog", "checks", "physics"},
     "fleet": BASE | {"catalog", "checks", "physics"},

@@ -36,6 +36,9 @@ AMOUNTS = (
 )
 
 
+LOADS = st.just(0.0) | st.floats(min_value=1e-9, max_value=1)
+
+
 def asked(**given_: Any) -> Answer:
     return answer(Fleet(**given_))
 
@@ -310,8 +313,8 @@ def test_amounts_are_linear_in_servers_and_hours(servers: int, hours: float, fac
 
 
 @given(
-    st.floats(min_value=0, max_value=1),
-    st.floats(min_value=0, max_value=1),
+    LOADS,
+    LOADS,
     st.sampled_from([SEED, catalog.CURRENT_FACTORS]),
 )
 def test_more_load_never_draws_less_and_serves_no_less(first: float, second: float, factors: str) -> None:
@@ -324,7 +327,7 @@ def test_more_load_never_draws_less_and_serves_no_less(first: float, second: flo
 
 
 @given(
-    st.floats(min_value=0, max_value=1),
+    LOADS,
     st.sampled_from(catalog.names("sites")),
     st.sampled_from(["include", "exclude"]),
 )

@@ -134,7 +134,7 @@ async def test_header_body_charge_and_receipt_of_an_hour_are_equal(
     assert steps["carbon_g"]["value"] == pytest.approx(charged["carbon_g"], abs=1 / MICROGRAMS_PER_G)
     assert steps["onsite_l"]["value"] * 1e6 == pytest.approx(charged["water_onsite_ul"], abs=1 / NANOLITRES_PER_UL)
     assert header["water_ul"][0] == folded["water_ul"] == pytest.approx(charged["water_ul"], rel=5e-3)
-    assert folded["own"] == ["hours"]
+    assert folded["own"] == ["wue", "hours"]
 
 
 async def test_where_the_series_knows_nothing_the_annual_figures_hold_and_the_receipt_says_so(
@@ -147,7 +147,7 @@ async def test_where_the_series_knows_nothing_the_annual_figures_hold_and_the_re
 
     assert _hour(behind) == _hour(without) == (None, None)
     assert behind.amounts == without.amounts
-    assert "own" not in seen.json["usage"]["footprint"]
+    assert seen.json["usage"]["footprint"]["own"] == ["wue"]
     steps = receipt(behind, meter.ledger.reader().document(behind.deployment_hash))["derivation"]
     assert any("annual, whatever the hour was" in step["source"] for step in steps)
 
@@ -164,12 +164,12 @@ async def test_each_figure_is_known_or_not_by_itself(house: MakeMeter, series: s
 async def test_a_temperature_that_no_water_hangs_on_changes_nothing_and_is_not_named(
     house: MakeMeter, series: str, clock: Clock, key: str
 ) -> None:
-    meter = house(hours=series, wue_method="reported")
+    meter = house(hours=series, wue_method="reported", tower=None)
 
     _, noon = await _at(meter, clock, NOON_S + 3_600, key)
     _, night = await _at(meter, clock, NOON_S + 9e6, key)
 
-    assert "own" not in noon.json["usage"]["footprint"]
+    assert noon.json["usage"]["footprint"]["own"] == ["wue"]
     assert noon.json["usage"]["footprint"]["water_ul"] == night.json["usage"]["footprint"]["water_ul"]
 
 
@@ -241,7 +241,7 @@ async def test_a_callable_alone_is_enough_and_is_named_as_the_operators_own(
     charge, seen = await _at(house(asked=lambda site, time_s: Hour(grid_g_per_kwh=42)), clock, NOON_S, key)
 
     assert _hour(charge) == (42.0, None)
-    assert seen.json["usage"]["footprint"]["own"] == ["hours"]
+    assert seen.json["usage"]["footprint"]["own"] == ["wue", "hours"]
 
 
 def _fails(site: str, time_s: float) -> Hour:

@@ -63,7 +63,7 @@ def test_a_whole_site_on_a_grid_of_ones_own_needs_no_catalog_entry() -> None:
     found = places(site=[site], grid=[grid])
 
     assert found.grid(found.site("dc-2").grid).ewif_hydro_include_l_per_kwh.high == 3
-    assert found.grid("own-grid").own == ("carbon", "ewif")
+    assert found.grid("own-grid").own == ("carbon", "ewif-include", "ewif-exclude")
 
 
 def test_training_is_shown_only_where_wanted_and_disclosed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,15 @@ HEAD = '[[deployment]]\nhardware = "hgx-h100"\nengine = "vllm-0.11"\nsite = "dc-
         ("like = \"local\"\nwue_basis = \"drawn\"\n", ["line 9", "wue_basis", "consumption", "drawn"]),
         ("like = \"azure-westus\"\n", ["line 8", "like", "azure-westus3"]),
         ("like = \"local\"\ngrid = \"usaa\"\n", ["line 9", "grid", "usaa", "usa"]),
-        ("like = \"local\"\ntower = \"tall\"\n", ["line 9", "tower", "'tall' is not in the catalog of towers"]),
+        ("like = \"local\"\ntower = \"tower-modern\"\n", ["line 6", "wue_method = \"tower\" only"]),
+        (
+            "like = \"local\"\nwue_method = \"tower\"\ntower = \"tall\"\n",
+            ["line 10", "tower", "'tall' is not in the catalog of towers"],
+        ),
+        ("like = \"local\"\npue = 121\n", ["line 9", "at most 10", "percent", "121"]),
+        ("like = \"local\"\nwet_bulb_c = 290\n", ["line 9", "at most 60", "Celsius", "290"]),
+        ("like = \"local\"\nhours = \"~nobody-of-that-name/h.csv\"\n", ["line 9", "hours", "nobody-of-that-name"]),
+        ("like = \"local\"\nhours = \"a\\u0000b\"\n", ["line 9", "hours", "cannot be read"]),
         ("like = \"local\"\nwue_method = \"tower\"\n", ["line 6", "needs tower"]),
         ("pue = 1.1\n", ["line 6", "'dc-1' is not in the catalog", "like"]),
         ("like = \"local\"\npeu = 1.1\n", ["line 9", "no such setting", "did you mean 'pue'"]),

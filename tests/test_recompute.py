@@ -242,7 +242,8 @@ async def test_a_month_recomputed_is_the_month_that_the_other_set_would_have_cha
 
         assert _dump(first) == kept
         assert len(kept) > 5
-        assert there.charged == statement(reader, MONTH)
+        known = statement(reader, MONTH)
+        assert (there.charged.rows, there.charged.total) == (known.rows, known.total)
         assert sorted(there.recomputed.rows, key=str) == sorted(wanted.rows, key=str)
         assert there.recomputed.total == wanted.total
         assert sorted(back.recomputed.rows, key=str) == sorted(there.charged.rows, key=str)

@@ -57,6 +57,9 @@ class _Reader:
     def totals(self, _period: str) -> AccountRow:
         return self.kept
 
+    def bases(self, _month: str) -> dict[str, int]:
+        return {}
+
 
 def _made(*rows: AccountRow) -> Statement:
     reader: Any = _Reader(list(rows))

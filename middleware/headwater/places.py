@@ -5,9 +5,9 @@ A figure that the operator gives replaces the catalog's, and its name goes into 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from headwater import catalog, hours
 from headwater.config import Figure, GridSettings, Settings, SiteSettings
@@ -15,7 +15,9 @@ from headwater.errors import CatalogError, ConfigError
 from headwater.hours import Hours
 from headwater.records import Factor, Grid, Site, TrainingShare
 
-# Setting -> the word by which disclosures name it, and its unit.
+R = TypeVar("R")
+
+# Setting -> the word by which it is known, and its unit. What of it disclosures name is physics.place's to say.
 _SITE_FIGURES: Final = {
     "pue": ("pue", "ratio"),
     "wue_l_per_it_kwh": ("wue", "L/kWh"),
@@ -24,12 +26,12 @@ _SITE_FIGURES: Final = {
 }
 _GRID_FIGURES: Final = {
     "carbon_g_per_kwh": ("carbon", "g/kWh"),
-    "ewif_hydro_include_l_per_kwh": ("ewif", "L/kWh"),
-    "ewif_hydro_exclude_l_per_kwh": ("ewif", "L/kWh"),
+    "ewif_hydro_include_l_per_kwh": ("ewif-include", "L/kWh"),
+    "ewif_hydro_exclude_l_per_kwh": ("ewif-exclude", "L/kWh"),
     "ewif_withdrawal_l_per_kwh": ("ewif-withdrawal", "L/kWh"),
 }
 _MUST: Final = {
-    "site": ("pue", "wue_l_per_it_kwh with wue_basis", "grid"),
+    "site": ("pue", "grid", "wue_l_per_it_kwh with wue_basis, or wue_method with its tower"),
     "grid": ("carbon_g_per_kwh", "ewif_hydro_include_l_per_kwh", "ewif_hydro_exclude_l_per_kwh"),
 }
 
@@ -49,11 +51,11 @@ class Places:
 
     def site(self, name: str) -> Site:
         """The site of that name: the operator's own, else the catalog's. Raises CatalogError when there is none."""
-        return self._sites[name] if name in self._sites else catalog.site(name)
+        return self._sites[name] if name in self._sites else _of_catalog("sites", catalog.site, name, self._sites)
 
     def grid(self, name: str) -> Grid:
         """The grid of that name: the operator's own, else the catalog's. Raises CatalogError when there is none."""
-        return self._grids[name] if name in self._grids else catalog.grid(name)
+        return self._grids[name] if name in self._grids else _of_catalog("grids", catalog.grid, name, self._grids)
 
     def hours(self, name: str) -> Hours | None:
         """The series of the site of that name, where it has one."""
@@ -82,7 +84,7 @@ class Places:
             "name": own.name,
             **_figures(own, _SITE_FIGURES, {"wue_l_per_it_kwh": own.wue_basis or ""}),
             **_given(own, ("grid", "year", "wue_basis", "wue_category", "wue_method")),
-            "own": _own(own, _SITE_FIGURES) + (("hours",) if own.hours is not None else ()),
+            "own": _own_of_site(own),
         }
         for key, read in (("tower", catalog.tower), ("curve", catalog.curve)):
             if getattr(own, key) is not None:
@@ -92,6 +94,8 @@ class Places:
                     raise ConfigError(f"{self._at('site', number, key)}: {error}") from None
         if own.wue_l_per_it_kwh is not None:
             changes["wue_method"] = "reported"
+        elif own.wue_method in ("tower", "li2023"):
+            changes.setdefault("wue_basis", "consumption")
         site: Site = self._made(Site, base, changes, at)
         try:
             self.grid(site.grid)
@@ -102,10 +106,13 @@ class Places:
     def _own_hours(self, number: int, own: SiteSettings) -> Hours | None:
         if own.hours is None:
             return None
+        at = self._at("site", number, "hours")
         try:
             return hours.read(self._settings.folder / own.hours.expanduser(), repeat=own.hours_repeat)
         except ConfigError as error:
-            raise ConfigError(f"{self._at('site', number, 'hours')}: {error}") from None
+            raise ConfigError(f"{at}: {error}") from None
+        except (RuntimeError, ValueError) as error:  # a home of nobody, a name that no file can have
+            raise ConfigError(f"{at}: {str(own.hours)!r} cannot be read: {error}; write the whole path") from None
 
     def _at(self, *location: int | str) -> str:
         return f"{self._settings.source}: {self._settings.where(*location)}"
@@ -138,9 +145,17 @@ class Places:
 
 
 _NOTHING: Final[Mapping[str, dict[str, Any]]] = {
-    "site": dict.fromkeys(("tower", "curve", "wet_bulb_c", "market_g_per_kwh")),
+    "site": dict.fromkeys(("wue_l_per_it_kwh", "tower", "curve", "wet_bulb_c", "market_g_per_kwh")),
     "grid": {},
 }
+
+
+def _of_catalog(kind: catalog.Kind, read: Callable[[str], R], name: str, own: Iterable[str]) -> R:
+    """The catalog's entry; where there is none, the close names are also those of the operator's own."""
+    if name in catalog.names(kind):
+        return read(name)
+    close = catalog.near(name, [*own, *catalog.names(kind)])
+    raise CatalogError(f"{name!r} is not in the catalog of {kind}, nor in these settings; close or known: {close}")
 
 
 def _given(own: SiteSettings | GridSettings, names: tuple[str, ...]) -> dict[str, Any]:
@@ -149,6 +164,15 @@ def _given(own: SiteSettings | GridSettings, names: tuple[str, ...]) -> dict[str
 
 def _own(own: SiteSettings | GridSettings, figures: Mapping[str, tuple[str, str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word for name, (word, _) in figures.items() if getattr(own, name) is not None))
+
+
+def _own_of_site(own: SiteSettings) -> tuple[str, ...]:
+    words = _own(own, _SITE_FIGURES)
+    if "wue" not in words and (own.wue_method or own.wue_basis):
+        words += ("wue",)
+    if own.grid is not None:
+        words += ("grid",)
+    return words + (("hours",) if own.hours is not None else ())
 
 
 def _figures(

@@ -9,11 +9,13 @@ from typing import Any
 from headwater import beside, catalog, derivations, money
 from headwater.physics.addenda import addenda
 from headwater.physics.estimate import Profile
+from headwater.physics.rates import rates
 from headwater.records import Amounts, Charge, Deployment, Footprint
 from headwater.tariffs import Pricing
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
 
 VERSION = 1
+_UNREADABLE = "another version of headwater wrote down what it was charged by; that version can derive it"
 ROUNDING = 1e-9
 """What a chain of floating-point operations in another order may differ by."""
 
@@ -25,7 +27,7 @@ def receipt(charge: Charge, document: str | None, pricing: Pricing | None = None
     The derivation is recomputed from the stored inputs, not stored: if it did not give the charged amounts again, the
     receipt would say so in `derivation_agrees`.
     """
-    deployment = catalog.deployment_from_document(document) if document else None
+    deployment = _read(document)
     footprint = _derive(charge, deployment)
     cost = pricing.cost(charge, document) if pricing is not None else None
     return {
@@ -50,12 +52,21 @@ def receipt(charge: Charge, document: str | None, pricing: Pricing | None = None
         "reason": charge.reason or None,
         **_beside(footprint, deployment, charge),
         "cost": None if cost is None else money.as_json(cost),
-        "deployment": None if deployment is None else deployment_facts(deployment, charge.deployment_hash),
+        "deployment": None if deployment is None else deployment_facts(deployment, charge.deployment_hash, footprint),
         "derivation": derivations.steps_of(footprint) if footprint else [],
+        "derivation_lacks": _UNREADABLE if document and deployment is None else None,
         "derivation_agrees": None
         if footprint is None or charge.amounts is None
         else _agrees(footprint, charge.amounts),
     }
+
+
+def _read(document: str | None) -> Deployment | None:
+    """The deployment of a document; None where there is none, or where another version of headwater wrote it."""
+    try:
+        return catalog.deployment_from_document(document) if document else None
+    except catalog.CatalogError:
+        return None
 
 
 def _derive(charge: Charge, deployment: Deployment | None) -> Footprint | None:
@@ -100,8 +111,9 @@ def _amounts(amounts: Amounts) -> dict[str, Any]:
     }
 
 
-def deployment_facts(deployment: Deployment, document_hash: str) -> dict[str, Any]:
-    """What a reader is told of a deployment, as JSON values."""
+def deployment_facts(deployment: Deployment, document_hash: str, footprint: Footprint | None = None) -> dict[str, Any]:
+    """What a reader is told of a deployment, as JSON values; with a footprint, which of the operator's figures it used."""
+    own = (*deployment.site.own, *deployment.grid.own) if footprint is None else footprint.own
     return {
         "hash": document_hash,
         "model": deployment.model.name,
@@ -118,12 +130,12 @@ def deployment_facts(deployment: Deployment, document_hash: str) -> dict[str, An
         "factors": deployment.factors.name,
         "factors_hash": deployment.factors.document_hash,
         "hydro": deployment.factors.hydro,
-        "wue_basis": deployment.site.wue_basis,
+        "wue_basis": rates(deployment).onsite.word if footprint is None else footprint.wue_basis,
         "wue_category": deployment.site.wue_category or None,
-        "wue_method": deployment.site.wue_method,
         "site_year": deployment.site.year or None,
         "grid_year": deployment.grid.year or None,
-        "own": [*deployment.site.own, *deployment.grid.own],
+        "own": list(own),
+        "hours": "hours" in deployment.site.own,
     }
 
 
@@ -160,6 +172,10 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
                 f"wue={deployment['wue_basis']}{_own_words(deployment['own'])}; document {deployment['hash']}"
             ),
         ]
+        if deployment["hours"] and "hours" not in deployment["own"]:
+            lines.append(
+                "  hour        annual figures: the series has none of the hour in which it ended, or none that counts"
+            )
     charged = document["charged"]
     if charged is None:
         return "\n".join([*lines, f"  footprint   unknown: {document['reason']}"]) + "\n"
@@ -186,6 +202,8 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
     if brief:
         given_count = sum(not step["inputs"] for step in document["derivation"])
         lines += ["", f"(from {given_count} factors, left out here)"]
+    if document["derivation_lacks"]:
+        lines.append(f"No derivation: {document['derivation_lacks']}.")
     if document["derivation_agrees"] is False:
         lines.append(
             "THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."

@@ -26,7 +26,7 @@ from headwater.units import (
     microseconds,
 )
 
-HOSTED: Final = "it is somebody else's server, whose owner buys the electricity and the water"
+HOSTED: Final = "it is somebody else's server, and its owner's to pay for"
 NO_DOCUMENT: Final = "the deployment that it was charged by is not in the store, or of another version"
 _M3_PER_L: Final = 1 / Fraction(L_PER_M3)
 

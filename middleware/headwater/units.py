@@ -49,6 +49,10 @@ MOST_TOKENS: Final = 1_000_000_000_000
 MOST_KEPT_HOURS: Final = 24
 # No electricity is so dirty, and no air so cold or so hot. Beyond it a figure is in another unit.
 MOST_G_PER_KWH: Final = 10_000.0
+# Hydropower on the widest reservoirs evaporates some 70 (Macknick et al.); no site takes as much.
+MOST_L_PER_KWH: Final = 100.0
+# The worst server rooms that were published are near 4. A hundred is a percentage.
+MOST_PUE: Final = 10.0
 MOST_WET_BULB_C: Final = 60.0
 # No reply took thirty years, and no trace spans as much.
 LONGEST_S: Final = 1e9

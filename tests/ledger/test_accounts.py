@@ -167,7 +167,12 @@ def test_every_key_has_its_lifetime_and_no_other_key_is_made(server: Server, sto
     assert lifetimes.pop("hw1:{s00}:j") == lifetimes.pop("hw1:{s00}:led") == lifetimes.pop("hw1:{s00}:users") == -1
     assert 0 < lifetimes.pop(f"hw1:{{s00}}:q:{mine.request_id}") <= schema.RECEIPT_TTL_S
     days = {f"hw1:{{s00}}:u:{ADA}:d:20261123", "hw1:{s00}:t:d:20261123"}
-    months = {f"hw1:{{s00}}:u:{ADA}:m:202611", f"hw1:{{s00}}:u:{ADA}:b:202611", "hw1:{s00}:t:m:202611"}
+    months = {
+        f"hw1:{{s00}}:u:{ADA}:m:202611",
+        f"hw1:{{s00}}:u:{ADA}:b:202611",
+        "hw1:{s00}:t:m:202611",
+        "hw1:{s00}:b:202611",
+    }
     assert set(lifetimes) == days | months
     assert all(schema.DAY_TTL_S - 60 < lifetimes[key] <= schema.DAY_TTL_S for key in days)
     assert all(schema.MONTH_TTL_S - 60 < lifetimes[key] <= schema.MONTH_TTL_S for key in months)
@@ -228,3 +233,11 @@ def test_a_cluster_is_found_out_and_its_shards_add_up(own_server: Server, tmp_pa
         assert reader.document("5f0c") == "{}"
         assert len(list(reader.ledger_entries())) == 250
     assert own_server.command("HGET", "hw1:meta", "shards") == "64"
+
+
+def test_a_month_knows_by_which_documents_it_was_charged(server: Server) -> None:
+    some = [charge(1), charge(2), charge(3, deployment_hash="77aa"), charge(4, deployment_hash="")]
+
+    with account(server, some) as reader:
+        assert reader.bases(MONTH) == {"5f0c": 2, "77aa": 1, "-": 1}
+        assert reader.bases("2026-12") == {}

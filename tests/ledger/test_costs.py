@@ -170,11 +170,11 @@ def test_what_has_no_price_is_in_no_sum_and_the_statement_says_of_how_many_reque
 
     text = as_table(made, found)
     assert (
-        "1 of 3 requests cost without electricity and water and server: no tariff was in force yet: "
+        "1 of 3 requests have no cost of electricity, water and server: no tariff was in force yet: "
         "the first is valid from 2026-11-24 on." in text
     )
-    assert "1 of 3 requests cost without server: the tariff's servers do not name hgx-h100." in text
-    assert f"1 of 3 requests cost without server: {NO_DOCUMENT}." in text
+    assert "1 of 3 requests have no cost of server: the tariff's servers do not name hgx-h100." in text
+    assert f"1 of 3 requests have no cost of server: {NO_DOCUMENT}." in text
     document = json.loads(as_json(made, found))
     assert document["cost"]["currency"] == "EUR"
     assert {"parts": ["server"], "requests": 1, "reason": NO_DOCUMENT} in document["cost"]["missing"]
@@ -269,6 +269,8 @@ def test_documents_are_read_once_each(add: Add) -> None:
     reader = add(kwh(1), kwh(2), replace(kwh(3), deployment_hash="none"))
     watched = Asked(reader._store)
 
-    costs(watched, statement(watched, MONTH), pricing())
+    made = statement(reader, MONTH)
+
+    costs(watched, made, pricing())
 
     assert sorted(asked) == ["5f0c", "none"]

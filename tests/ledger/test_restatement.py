@@ -73,7 +73,8 @@ def test_rows_stand_in_the_order_of_what_was_charged_and_add_up(store: Store, ad
 
     made = restatement(reader, MONTH, SEED)
 
-    assert made.charged == statement(reader, MONTH)
+    known = statement(reader, MONTH)
+    assert (made.charged.rows, made.charged.total) == (known.rows, known.total)
     assert [row.label for row in made.recomputed.rows] == [row.label for row in made.charged.rows] == ["bob", None]
     bob, ada = made.recomputed.rows
     assert (bob.it_microjoules, ada.it_microjoules) == (SEED_REQUEST_MICROJOULES, 2 * SEED_REQUEST_MICROJOULES)

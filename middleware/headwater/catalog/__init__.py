@@ -63,6 +63,7 @@ __all__ = [
     "model",
     "model_name",
     "names",
+    "near",
     "site",
     "tables",
     "technology",

@@ -5,7 +5,7 @@ A figure's unit is checked against the suffix of its name, so that "700 kW" unde
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, fields, is_dataclass, replace
 from datetime import date
@@ -27,6 +27,7 @@ from headwater.units import (
     L_PER_ML,
     L_PER_US_GALLON,
     L_PER_US_GALLON_PER_MWH,
+    MOST_WET_BULB_C,
     S_PER_MS,
 )
 
@@ -92,6 +93,8 @@ _AT_MOST_ONE: Final = (
 )
 # Temperatures in degrees Celsius go below zero.
 _ANY_SIGN: Final = ("wet_bulb_c",)
+# What they may be hangs on what the factor is of, and is checked with its name.
+_OF_A_FACTOR: Final = ("value", "low", "high")
 # Cycles of concentration: at one, all water would be blown down.
 _ABOVE_ONE: Final = ("cycles_count",)
 # Every engine must say how wide these are: each can be chosen for a request.
@@ -111,7 +114,7 @@ def decode(kind: type[R], table: Any, *, at: str) -> R:
     given = {
         # A text that need not be there may be empty, and so may the date of an operator's own word.
         name: value
-        if value == "" and (name not in required or _may_be_undated(name, table))
+        if value == "" and hints[name] is str and (name not in required or _may_be_undated(name, table))
         # What unit a claim's figure has, its own name says.
         else _value(hints[name], value, at=f"{at}.{name}", name=str(table["name"]) if kind is Claim else name)
         for name, value in table.items()
@@ -184,7 +187,11 @@ def decode_factor(value: Any, *, at: str, name: str) -> Factor:
 
 
 def _number(value: Any, *, at: str, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not -sys.float_info.max <= value <= sys.float_info.max
+    ):
         raise CatalogError(f"{at} must be a finite number, not {value!r}")
     number = float(value)
     _check_bounds(number, number, at=at, name=name)
@@ -192,7 +199,11 @@ def _number(value: Any, *, at: str, name: str) -> float:
 
 
 def _check_bounds(low: float, high: float, *, at: str, name: str) -> None:
+    if name in _OF_A_FACTOR:
+        return
     if name.endswith(_ANY_SIGN):
+        if not -MOST_WET_BULB_C <= low <= high <= MOST_WET_BULB_C:
+            raise CatalogError(f"{at} must lie between {-MOST_WET_BULB_C:g} and {MOST_WET_BULB_C:g} degrees Celsius")
         return
     if low <= 1 and name.endswith(_ABOVE_ONE):
         raise CatalogError(f"{at} must be above one, not {low}")
@@ -236,7 +247,7 @@ def _texts(value: Any, *, at: str) -> tuple[str, ...]:
 def _numbers(value: Any, *, at: str) -> tuple[float, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise CatalogError(f"{at} must be a list of numbers, not {value!r}")
-    return tuple(_number(number, at=f"{at}[{place}]", name="wet_bulb_c") for place, number in enumerate(value))
+    return tuple(_number(number, at=f"{at}[{place}]", name="value") for place, number in enumerate(value))
 
 
 def _band(value: Any, *, at: str) -> dict[str, tuple[float, float]]:

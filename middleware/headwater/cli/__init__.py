@@ -58,7 +58,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except HeadwaterError as error:
-        typer.echo(f"headwater: {printable(str(error))}", err=True)
+        told = "\n".join(map(printable, str(error).split("\n")))  # settings may have several errors, a line each
+        typer.echo(f"headwater: {told}", err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from headwater import catalog
-from headwater.catalog.factor_hashes import leaves_places
+from headwater.catalog.factor_hashes import left_to_places
 from headwater.catalog.kinds import PARTS, stale_after
 from headwater.cli.waters import water_document, water_lines
 from headwater.cli.writing import hanging, number
@@ -20,8 +20,11 @@ _STEP: Final = "  "
 _DIGITS: Final = 7
 # Said in the heading, or with the provenance.
 _APART: Final = ("name", "title", "source", "checked", "confidence")
-_OWN_RULES: Final = "its own rules"
-_ALL_PLACES: Final = "its own rules, every site with its cooling, and every grid: where it has no figure, theirs count"
+_COVERED: Final = {
+    "sites": "every site with its cooling",
+    "grids": "every grid",
+    "carbon": "the carbon of every grid",
+}
 
 
 def as_text(kind: catalog.Kind, name: str, *, width: int) -> str:
@@ -49,7 +52,15 @@ def document(kind: catalog.Kind, name: str) -> dict[str, Any]:
 
 
 def _covered(name: str) -> str:
-    return _ALL_PLACES if leaves_places(catalog.tables()["factor_sets"][name]) else _OWN_RULES
+    tables = catalog.tables()
+    places = {kind: tables[kind] for kind in ("sites", "grids")}
+    left = left_to_places(tables["factor_sets"][name], places)
+    parts = [
+        _COVERED["carbon" if kind == "grids" and left[kind] != places[kind] else kind]
+        for kind in ("sites", "grids")
+        if kind in left
+    ]
+    return " and ".join(["its own rules", *parts]) + (": where it has no figure, theirs count" if parts else "")
 
 
 def _entry(kind: catalog.Kind, entry: Any, *, width: int, before: str = "") -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from headwater import beside, catalog
 from headwater.cases import Case
 from headwater.derivations import as_lines, steps_of
+from headwater.physics.rates import rates
 from headwater.receipts import deployment_facts
 from headwater.records import Footprint, Unknown
 from headwater.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
@@ -55,7 +56,7 @@ def _assumed(answers: Answers) -> list[str]:
     return [
         *lines,
         f"site        {at.site.name} (grid {at.grid.name}){_hour(case)}",
-        f"factors     {at.factors.name}, hydro={at.factors.hydro}, wue={at.site.wue_basis}",
+        f"factors     {at.factors.name}, hydro={at.factors.hydro}, wue={rates(at).onsite.word}",
     ]
 
 
@@ -151,7 +152,8 @@ def document(case: Case, answer: Footprint | Unknown, *, steps: bool) -> dict[st
         "grid_g_per_kwh": case.grid_g_per_kwh,
         "wet_bulb_c": case.wet_bulb_c,
     }
-    rest = {"deployment": deployment_facts(at, catalog.deployment_hash(at)), "warnings": list(case.warnings())}
+    known = answer if isinstance(answer, Footprint) else None
+    rest = {"deployment": deployment_facts(at, catalog.deployment_hash(at), known), "warnings": list(case.warnings())}
     if isinstance(answer, Unknown):
         return {**asked, "reason": answer.reason, **rest}
     within = answer.spread

@@ -98,7 +98,8 @@ def _words(part: Any) -> str:
     if kind == "value_error":
         said = str(part["ctx"]["error"])
         shown = found if isinstance(found, str | int | float) else None
-        return said if shown is None or isinstance(shown, bool) else f"{said} (found {shown!r})"
+        is_said = shown is None or isinstance(shown, bool) or str(shown) in said
+        return said if is_said else f"{said} (found {shown!r})"
     return f"{part['msg']} (found {found!r})"
 
 
@@ -116,5 +117,5 @@ def _read(
         return Lines(str(path), text, folder=path.absolute().parent), tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML or not UTF-8; a number too long, tables too deep
         raise ConfigError(f"{path} is not TOML: {error}") from None

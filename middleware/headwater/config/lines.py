@@ -68,7 +68,7 @@ def _places(text: str) -> Iterator[tuple[Place, int]]:
     counts: dict[str, int] = {}
     table: Place = ()
     closing = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if closing:
             closing = "" if closing in line else closing
             continue

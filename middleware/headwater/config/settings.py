@@ -23,6 +23,7 @@ from pydantic import (
 from headwater.config.lines import Lines, Misplaced
 from headwater.config.prices import Currency, Day, Price
 from headwater.records import Hosting, Hydro, Precision, WueBasis, WueMethod
+from headwater.units import MOST_G_PER_KWH, MOST_L_PER_KWH, MOST_PUE, MOST_WET_BULB_C
 
 _Name = Annotated[str, StringConstraints(min_length=1)]
 # It becomes part of keys and statements.
@@ -42,7 +43,10 @@ class LedgerSettings(_Section):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError as error:  # no such user, or a user without a home
+            raise ValueError(f"{error}; write the whole path") from None
 
     @field_validator("redis_url")
     @classmethod
@@ -86,7 +90,7 @@ class DeploymentSettings(_Section):
     site: _Name = "us-average"
     hosting: Hosting = "own"
     """`hosted`: others use the server too, unseen; then neither concurrency nor time seen here is the server's."""
-    concurrency: Annotated[float, Field(ge=1)] | None = None
+    concurrency: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
 
     @property
     def shared_name(self) -> str:
@@ -136,8 +140,35 @@ def _at_least(least: float, why: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-_Pue = Annotated[Figure, _at_least(1, "as facility energy contains IT energy")]
-_NotNegative = Annotated[Figure, _at_least(0, "as less than nothing cannot be used")]
+def _at_most(most: float, why: str) -> AfterValidator:
+    def check(figure: Figure) -> Figure:
+        if figure.high > most:
+            raise ValueError(f"must be at most {most:g}, {why}; not {figure.high:g}")
+        return figure
+
+    return AfterValidator(check)
+
+
+_Pue = Annotated[
+    Figure,
+    _at_least(1, "as facility energy contains IT energy"),
+    _at_most(MOST_PUE, "as a ratio and not in percent"),
+]
+_Litres = Annotated[
+    Figure,
+    _at_least(0, "as less than nothing cannot be used"),
+    _at_most(MOST_L_PER_KWH, "in litres per kWh"),
+]
+_Grams = Annotated[
+    Figure,
+    _at_least(0, "as less than nothing cannot be taken out"),
+    _at_most(MOST_G_PER_KWH, "in grams per kWh"),
+]
+_Celsius = Annotated[
+    Figure,
+    _at_least(-MOST_WET_BULB_C, "in degrees Celsius"),
+    _at_most(MOST_WET_BULB_C, "in degrees Celsius"),
+]
 
 
 class GridSettings(_Section):
@@ -147,10 +178,10 @@ class GridSettings(_Section):
     like: _Name | None = None
     """None: the catalog's entry of the same name."""
     year: str | None = None
-    carbon_g_per_kwh: _NotNegative | None = None
-    ewif_hydro_include_l_per_kwh: _NotNegative | None = None
-    ewif_hydro_exclude_l_per_kwh: _NotNegative | None = None
-    ewif_withdrawal_l_per_kwh: _NotNegative | None = None
+    carbon_g_per_kwh: _Grams | None = None
+    ewif_hydro_include_l_per_kwh: _Litres | None = None
+    ewif_hydro_exclude_l_per_kwh: _Litres | None = None
+    ewif_withdrawal_l_per_kwh: _Litres | None = None
 
 
 class SiteSettings(_Section):
@@ -165,14 +196,14 @@ class SiteSettings(_Section):
     grid: _Name | None = None
     year: str | None = None
     pue: _Pue | None = None
-    wue_l_per_it_kwh: _NotNegative | None = None
+    wue_l_per_it_kwh: _Litres | None = None
     wue_basis: WueBasis | None = None
     wue_category: str | None = None
     wue_method: WueMethod | None = None
     tower: _Name | None = None
     curve: _Name | None = None
-    wet_bulb_c: Figure | None = None
-    market_g_per_kwh: _NotNegative | None = None
+    wet_bulb_c: _Celsius | None = None
+    market_g_per_kwh: _Grams | None = None
     hours: Path | None = None
     hours_repeat: bool = False
     """A year's series stands for the same hours of other years too."""
@@ -185,6 +216,9 @@ class SiteSettings(_Section):
             )
         if self.wue_l_per_it_kwh is not None and self.wue_method not in (None, "reported"):
             raise ValueError(f"wue_l_per_it_kwh is not used with wue_method {self.wue_method!r}; leave one of them out")
+        for name, method in (("tower", "tower"), ("curve", "li2023")):
+            if getattr(self, name) is not None and self.wue_method != method:
+                raise ValueError(f'{name} is used with wue_method = "{method}" only; add that, or leave {name} out')
         if self.hours_repeat and self.hours is None:
             raise ValueError("hours_repeat needs hours, the file of the series")
         return self
@@ -205,7 +239,7 @@ class TariffSettings(_Section):
 class TrainingSettings(_Section):
     """`[training]`: show a share of the models' training beside each charge. Off unless given."""
 
-    requests: Annotated[float, Field(ge=1)]
+    requests: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     """Over how many requests a training is spread evenly."""
 
 

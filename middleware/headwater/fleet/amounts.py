@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headwater.fleet.question import Fleet
-from headwater.records import Bounds, Method, Step
+from headwater.records import Bounds, Method, Step, WueWord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Answer:
     load_ratio: Bounds
     method: Method | None
     """Of the power at work; None: no model is named, or the servers draw their nameplate."""
-    wue_basis: str
+    wue_basis: WueWord
     power_kw: Bounds
     it_energy_kwh: Bounds
     facility_energy_kwh: Bounds

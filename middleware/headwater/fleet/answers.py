@@ -13,7 +13,7 @@ from headwater.physics import formulas as server_formulas
 from headwater.physics.derivation import Derivation, engine_derivation, mix_on, rates_on, running_on
 from headwater.physics.intervals import Doubts, Part, combined, words
 from headwater.physics.rates import UNITY, rates
-from headwater.records import Bounds, Factor, Method
+from headwater.records import Bounds, Factor, Method, WueWord
 
 
 def answer(fleet: Fleet) -> Answer:
@@ -126,7 +126,9 @@ class _Answering:
             return None
         self.at.take("server_price", replace(price, unit=self.fleet.currency))
         self.at.follow(formulas.COST_RULES)
-        return self._bounds("capital_cost", self.fleet.currency, [ranges.of_factor("price", price)])
+        made = self._bounds("capital_cost", self.fleet.currency, [ranges.of_factor("price", price)])
+        # Whole prices times whole servers, without the noise of a ratio.
+        return replace(made, low=price.low * self.fleet.servers, high=price.high * self.fleet.servers)
 
     def _making(self) -> tuple[Bounds | None, Bounds | None]:
         at, hardware = self.at, self.deployment.hardware
@@ -261,6 +263,5 @@ class _Answering:
         around = ("the requests that it serves", (requests.low / requests.value, requests.high / requests.value))
         return per_visit, asked, each, self._bounds("asked_ratio", "ratio", [ranges.inverse(around)])
 
-    def _wue_basis(self) -> str:
-        own, site = self.deployment.factors.wue_l_per_it_kwh, self.deployment.site
-        return site.wue_basis if own is None else own.basis or site.wue_basis
+    def _wue_basis(self) -> WueWord:
+        return rates(self.deployment).onsite.word

@@ -30,6 +30,8 @@ MOST_ACCELERATORS: Final = 1_000_000_000
 """No fleet has more."""
 MOST_PRICE: Final = 1e12
 """No server costs more, in any currency."""
+LEAST_LOAD: Final = 1e-9
+"""A second in thirty years."""
 MOST_CONCURRENCY: Final = 1_000_000
 """No replica has more requests in flight."""
 _ANY_MODEL: Final = "generic-70b"
@@ -76,6 +78,8 @@ class Fleet:
     def __post_init__(self) -> None:
         check_count("accelerators", self.accelerators, least=1, most=MOST_ACCELERATORS)
         check_number("load", self.load, least=0, most=1, said="at least 0")
+        if self.load is not None and 0 < self.load < LEAST_LOAD:
+            raise ValueError(f"load ({self.load:g}) must be 0 or at least {LEAST_LOAD:g}: no fleet serves so little")
         check_number("hours", self.hours, least=1 / S_PER_H, most=LONGEST_S / S_PER_H, said="above 0")
         check_number("price", self.price, least=0, most=MOST_PRICE, said="at least 0")
         if not self.currency.strip():

@@ -43,6 +43,8 @@ def aggregate(batch: Batch) -> tuple[list[tuple[str, str]], Sums, dict[str, int]
         _add(other_sums, schema.user_key(shard, user, day), schema.DAY_TTL_S, amounts)
         _add(other_sums, schema.total_key(shard, month), schema.MONTH_TTL_S, amounts)
         _add(other_sums, schema.total_key(shard, day), schema.DAY_TTL_S, amounts)
+        basis = [(charge.deployment_hash or schema.NO_DOCUMENT, 1)]
+        _add(other_sums, schema.bases_key(shard, month), schema.MONTH_TTL_S, basis)
         parts = [(part + code, amount) for code, amount in amounts]
         _add(other_sums, schema.breakdown_key(shard, user, month), schema.MONTH_TTL_S, parts)
     return list(months), month_sums | other_sums, users

@@ -107,6 +107,10 @@ class Reader:
         """One user's month by (model, site)."""
         return schema.breakdown_rows(self._store.breakdown_fields(user, month), user=user, month=month)
 
+    def bases(self, month: str) -> dict[str, int]:
+        """By which documents a month was charged, and how many requests by each; "-" stands for none."""
+        return self._store.bases(month)
+
     def receipt(self, request_id: str, user: str | None = None) -> Charge | None:
         """The charge of a request of the last 48 hours; where a user is given, only if it is that user's."""
         packed = self._store.receipt(request_id, user)

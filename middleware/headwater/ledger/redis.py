@@ -244,6 +244,16 @@ class Store:
                 row = self._client.hgetall(schema.total_key(shard, period))
             yield from _fields(row).items()
 
+    def bases(self, month: str) -> dict[str, int]:
+        """Hash of a deployment's document -> requests of a month, over all shards."""
+        found: dict[str, int] = {}
+        for shard in range(self.shards_count):
+            with refusals():
+                row = self._client.hgetall(schema.bases_key(shard, month))
+            for name, count in _fields(row).items():
+                found[name] = found.get(name, 0) + count
+        return found
+
     def breakdown_fields(self, user: str, month: str) -> dict[str, int]:
         """Fields `model|site|code` of a user's month."""
         with refusals():

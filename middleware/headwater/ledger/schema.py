@@ -45,6 +45,8 @@ FIELDS: Final = {
     "u": "unknown_count",
     "p": "incomplete_count",
 }
+NO_DOCUMENT: Final = "-"
+"""Stands for requests without a deployment."""
 OVERFLOW: Final = "+"
 SEPARATOR: Final = "|"
 PERIOD_TOTAL_FIELDS: Final = ("n", "e", "wn", "wf")
@@ -124,6 +126,11 @@ def breakdown_key(shard: int, user: str, month: str) -> str:
 def total_key(shard: int, period: str) -> str:
     """Everybody's sums of a day or a month, on this shard."""
     return f"hw1:{{s{shard:02d}}}:t:{_letter(period)}:{period.replace('-', '')}"
+
+
+def bases_key(shard: int, month: str) -> str:
+    """Hash of a deployment's document -> requests that were charged by it in a month, on this shard."""
+    return f"hw1:{{s{shard:02d}}}:b:{month.replace('-', '')}"
 
 
 def increments(charge: Charge) -> list[tuple[str, int]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from headwater.physics import carbon, place_formulas, water
 from headwater.physics.derivation import Derivation
-from headwater.physics.intervals import Ratio, around, combined
+from headwater.physics.intervals import Ratio, around, combined, without
 from headwater.physics.rates import rates
 from headwater.records import Addenda, Bounds, Deployment, Factor, Footprint, TrainingShare
 
@@ -31,10 +31,12 @@ def addenda(footprint: Footprint, deployment: Deployment, *, wet_bulb_c: float |
         at.given(name, value, unit, "the request's footprint")
     reasons: dict[str, str] = {}
     within = footprint.spread.energy_low, footprint.spread.energy_high
-    withdrawn = _withdrawn(at, deployment, within, reasons, wet_bulb_c)
+    # What hangs on IT energy or on time has no part of the doubt about PUE.
+    it_within = without(within, _ratio(rates(deployment).pue))
+    withdrawn = _withdrawn(at, deployment, it_within, reasons, wet_bulb_c)
     drawn = _drawn(at, deployment, within, reasons)
     by_contract = _by_contract(at, deployment, within, reasons)
-    embodied_g, embodied_l = _embodied(at, footprint, deployment, within, reasons)
+    embodied_g, embodied_l = _embodied(at, footprint, deployment, it_within, reasons)
     trained = _trained(at, deployment.training)
     return Addenda(
         onsite_withdrawal_l=withdrawn,
@@ -145,6 +147,7 @@ def _trained(at: Derivation, share: TrainingShare | None) -> dict[str, Bounds]:
     water_l = _summed(training.onsite_l, training.offsite_l)
     for name, unit, factor in (
         ("training_it_kwh", "kWh", training.it_kwh),
+        ("training_onsite_l", "L", training.onsite_l),
         ("training_water_l", "L", water_l),
         ("training_carbon_g", "g", training.carbon_g),
         ("training_cost_usd", "USD", training.cost_usd),

@@ -298,7 +298,7 @@ class Profile:
             site=deployment.site.name,
             factors=deployment.factors.name,
             hydro=deployment.factors.hydro,
-            wue_basis=deployment.site.wue_basis,
+            wue_basis=place.wue_basis,
             own=place.own,
             server_s=server_s,
         )

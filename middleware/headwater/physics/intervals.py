@@ -58,6 +58,14 @@ def combined(*ratios: Ratio) -> Ratio:
     return math.exp(-math.hypot(*(math.log(low) for low, _ in ratios))), high
 
 
+def without(whole: Ratio, part: Ratio) -> Ratio:
+    """What is left of a combined range when one of its independent parts is taken out."""
+    low, high = (
+        math.sqrt(max(math.log(of) ** 2 - math.log(taken) ** 2, 0)) for of, taken in zip(whole, part, strict=True)
+    )
+    return math.exp(-low), math.exp(high)
+
+
 def around(*, low: float, value: float, high: float) -> Ratio:
     """A range as multiples of its middle. A middle of zero has no multiples: it stays zero."""
     return (low / value, high / value) if value > 0 else CERTAIN

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from headwater.physics import water
-from headwater.records import Factor, FactorSet, Site, Tower, WetBulbCurve
+from headwater.records import Factor, FactorSet, Site, Tower, WetBulbCurve, WueWord
 
 _BY_HOUR: Final = "of the hour of the request, from the operator's series"
 Known = Mapping[str, Factor]
@@ -28,6 +28,8 @@ class OnsiteWater:
     withdrawal_l_per_it_kwh: Factor | None
     method: Literal["reported", "withdrawal", "tower", "li2023"]
     given: Known
+    word: WueWord
+    """What disclosures call it."""
 
 
 def onsite_water(site: Site, factors: FactorSet, wet_bulb_c: float | None = None) -> OnsiteWater:
@@ -41,7 +43,13 @@ def onsite_water(site: Site, factors: FactorSet, wet_bulb_c: float | None = None
         raise ValueError(f"site {site.name} has no wue_l_per_it_kwh")
     if site.wue_basis == "consumption" or factors.consumed_ratio is None:
         withdrawal = reported if site.wue_basis == "withdrawal" else None
-        return OnsiteWater(wue_l_per_it_kwh=reported, withdrawal_l_per_it_kwh=withdrawal, method="reported", given={})
+        return OnsiteWater(
+            wue_l_per_it_kwh=reported,
+            withdrawal_l_per_it_kwh=withdrawal,
+            method="reported",
+            given={},
+            word=site.wue_basis,
+        )
     consumed = factors.consumed_ratio
     if site.wue_basis == "unstated":
         # It may be a consumption already: then all of it is.
@@ -57,6 +65,7 @@ def onsite_water(site: Site, factors: FactorSet, wet_bulb_c: float | None = None
         withdrawal_l_per_it_kwh=reported if site.wue_basis == "withdrawal" else None,
         method="withdrawal",
         given=given,
+        word="unstated" if site.wue_basis == "unstated" else "from-withdrawal",
     )
 
 
@@ -108,6 +117,7 @@ def _tower(tower: Tower, wet_bulb_c: Factor) -> OnsiteWater:
         withdrawal_l_per_it_kwh=_derived(_tower_makeup, against, like),
         method="tower",
         given=given,
+        word="tower",
     )
 
 
@@ -177,7 +187,7 @@ def _curve(curve: WetBulbCurve, wet_bulb_c: Factor) -> OnsiteWater:
     }
     against = given | {"cycles_count": _mirrored(curve.cycles_count)}
     wue = _derived(_curve_wue, against, curve.least_l_per_it_kwh)
-    return OnsiteWater(wue_l_per_it_kwh=wue, withdrawal_l_per_it_kwh=wue, method="li2023", given=given)
+    return OnsiteWater(wue_l_per_it_kwh=wue, withdrawal_l_per_it_kwh=wue, method="li2023", given=given, word="li2023")
 
 
 def _curve_wue(*, wet_bulb_c: float, **terms: float) -> float:

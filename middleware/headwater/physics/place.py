@@ -6,11 +6,32 @@ from collections.abc import Mapping
 from typing import Final
 
 from headwater.physics.intervals import CERTAIN, Ratio, Told, flat_ratio, spread, spreads
-from headwater.physics.rates import rates
+from headwater.physics.rates import Rates, rates
 from headwater.records import Deployment
 
 HOURS: Final = "hours"
 """The word by which a disclosure names a series of the operator's own."""
+
+
+def own_words(deployment: Deployment, at: Rates, wet_bulb_c: float | None = None) -> tuple[str, ...]:
+    """The operator's own figures that a footprint hangs on, in the words of disclosures.
+
+    A series is named where it was used, and only there: not in a gap of it, nor where the water hangs on no weather. So are
+    the other figures; a factor set's own figure stands in the place of theirs.
+    """
+    factors = deployment.factors
+    has_weather = "wet_bulb_c" in at.onsite.given
+    uses = {
+        "pue": ("pue", factors.pue is None),
+        "wue": ("wue", factors.wue_l_per_it_kwh is None),
+        "wet-bulb": ("wet-bulb", has_weather and wet_bulb_c is None),
+        f"ewif-{factors.hydro}": ("ewif", factors.ewif_l_per_kwh is None),
+        "carbon": ("carbon", factors.carbon_g_per_kwh is None and not at.is_hourly),
+        "grid": ("grid", factors.ewif_l_per_kwh is None or factors.carbon_g_per_kwh is None),
+    }
+    given = (uses.get(word, ("", False)) for word in deployment.site.own + deployment.grid.own)
+    is_hourly = at.is_hourly or (wet_bulb_c is not None and has_weather)
+    return tuple(word for word, is_in in given if is_in) + ((HOURS,) if is_hourly else ())
 
 
 class Place:
@@ -24,6 +45,7 @@ class Place:
         "pue",
         "rates",
         "spreads",
+        "wue_basis",
         "wue_l_per_it_kwh",
     )
 
@@ -39,10 +61,8 @@ class Place:
         self.wue_l_per_it_kwh = at.wue_l_per_it_kwh.value
         self.ewif_l_per_kwh = at.ewif_l_per_kwh.value
         self.grid_g_per_kwh = at.grid_g_per_kwh.value
-        # A series is named where it was used, and only there: not in a gap of it, nor where the water hangs on no weather.
-        is_used = at.is_hourly or (wet_bulb_c is not None and "wet_bulb_c" in at.onsite.given)
-        given = deployment.site.own + deployment.grid.own
-        self.own = tuple(word for word in given if word != HOURS) + ((HOURS,) if is_used else ())
+        self.wue_basis = at.onsite.word
+        self.own = own_words(deployment, at, wet_bulb_c)
         self.spreads = spreads(ratios, at)
         flat = deployment.factors.flat_it_j_per_request
         self.flat_spread = spread(it_ratio=flat_ratio(flat) if flat else CERTAIN, at=at)

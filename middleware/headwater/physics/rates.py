@@ -68,4 +68,4 @@ def place_rates(
 
 
 def _overridden(wue: Factor) -> OnsiteWater:
-    return OnsiteWater(wue_l_per_it_kwh=wue, withdrawal_l_per_it_kwh=None, method="reported", given={})
+    return OnsiteWater(wue_l_per_it_kwh=wue, withdrawal_l_per_it_kwh=None, method="reported", given={}, word="set")

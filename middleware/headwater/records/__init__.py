@@ -45,6 +45,7 @@ from headwater.records.places import (
     WetBulbCurve,
     WueBasis,
     WueMethod,
+    WueWord,
 )
 from headwater.records.specs import (
     Deployment,
@@ -118,5 +119,6 @@ __all__ = [
     "Window",
     "WueBasis",
     "WueMethod",
+    "WueWord",
     "added",
 ]

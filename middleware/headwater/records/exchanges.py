@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar, dataclass_transform
 
 from headwater.records.figures import Hydro
-from headwater.records.places import WueBasis
+from headwater.records.places import WueWord
 
 _R = TypeVar("_R")
 
@@ -125,7 +125,7 @@ class Footprint:
 
     `it_j`: energy of the server (accelerators and host). `facility_j = it_j * PUE`: the energy that is disclosed.
     `onsite_l`: water consumed at the site, from IT energy. `offsite_l`: water consumed at the power stations, from facility
-    energy. `wue_basis`: what the site's own figure counted, before it was taken as consumption. `own`: the figures that are
+    energy. `wue_basis`: how the on-site water was come by. `own`: the figures that are
     the operator's. `server_s`: seconds of a whole server that the request had for itself; None where no time is known.
     """
 
@@ -141,7 +141,7 @@ class Footprint:
     site: str
     factors: str
     hydro: Hydro
-    wue_basis: WueBasis
+    wue_basis: WueWord
     own: tuple[str, ...] = ()
     server_s: float | None = None
     steps: tuple[Step, ...] = ()
@@ -177,6 +177,7 @@ class Addenda:
     embodied_g: Bounds | None
     embodied_water_l: Bounds | None
     training_it_kwh: Bounds | None = None
+    training_onsite_l: Bounds | None = None
     training_water_l: Bounds | None = None
     training_carbon_g: Bounds | None = None
     training_cost_usd: Bounds | None = None

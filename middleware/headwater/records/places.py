@@ -13,6 +13,11 @@ from headwater.records.figures import Confidence, Factor, Hydro
 WueBasis = Literal["consumption", "withdrawal", "unstated"]
 """What a site's WUE counts: water that is gone, water that was taken, or its operator does not say."""
 
+WueWord = Literal["consumption", "from-withdrawal", "withdrawal", "unstated", "tower", "li2023", "set"]
+"""How a footprint's on-site water was come by, as disclosures name it: a reported consumption; a share of a reported
+withdrawal, or all of it where the factor set takes it so; a figure that does not say; computed from a tower; read off the
+curve of Li et al.; or the factor set's own figure for every site."""
+
 WueMethod = Literal["reported", "tower", "li2023"]
 """Where a site's WUE comes from: its operator, a model of its cooling tower, or the wet-bulb curve of Li et al. (2023)."""
 

@@ -80,6 +80,17 @@ def as_json(statement: Statement, costs: Costs | None = None) -> str:
         "rows": [
             {"user": row.user, "label": row.label, **values(row), **_bill_of(costs, row)} for row in statement.rows
         ],
+        "counted_by": [
+            {
+                "requests": by.requests_count,
+                "factors": by.factors or None,
+                "factors_hash": by.factors_hash or None,
+                "hydro": by.hydro or None,
+                "wue_basis": by.wue_basis or None,
+                "own": list(by.own),
+            }
+            for by in statement.counted_by
+        ],
         "total": {**values(statement.total), **_bill(costs, costs.total if costs is not None else NO_BILL)},
         **({} if costs is None else {"cost": _missing(costs)}),
     }
@@ -111,7 +122,27 @@ def as_table(statement: Statement, costs: Costs | None = None) -> str:
     lines = [f"Usage statement {statement.month} (UTC)", "", aligned(head, wide), rule(wide)]
     lines += [aligned(line, wide) for line in body]
     lines += [rule(wide), aligned(total, wide)]
-    return "\n".join([*lines, *_remarks(statement.total, costs)]) + "\n"
+    remarks = [*_remarks(statement.total, costs), *_rules(statement)]
+    return "\n".join([*lines, *([""] if remarks else []), *remarks]) + "\n"
+
+
+def _rules(statement: Statement) -> list[str]:
+    """By which rules the month was charged: a statement without them could not be checked."""
+    lines = []
+    for by in statement.counted_by:
+        if not by.factors:
+            lines.append(f"{by.requests_count:,} requests were charged by a document that is not there any more.")
+            continue
+        own = f", own figures: {', '.join(by.own)}" if by.own else ""
+        lines.append(
+            f"{by.requests_count:,} requests were charged under {by.factors} ({by.factors_hash}), hydro={by.hydro}, "
+            f"wue={by.wue_basis}{own}."
+        )
+    if len({(by.factors, by.hydro) for by in statement.counted_by}) > 1:
+        lines.append(
+            f"Sums over different factor sets say little: headwater recompute --month {statement.month} counts all by one."
+        )
+    return lines
 
 
 def _remarks(total: AccountRow, costs: Costs | None) -> list[str]:
@@ -129,13 +160,14 @@ def _remarks(total: AccountRow, costs: Costs | None) -> list[str]:
         if count
     ]
     for lack in costs.missing if costs is not None else ():
-        parts = " and ".join(lack.parts)
+        *firsts, last = lack.parts
+        parts = f"{', '.join(firsts)} and {last}" if firsts else last
         remarks.append(
-            f"{lack.requests_count:,} of {total.requests_count:,} requests cost without {parts}: {lack.reason}."
+            f"{lack.requests_count:,} of {total.requests_count:,} requests have no cost of {parts}: {lack.reason}."
         )
     if costs is not None and costs.reason:
         remarks.append(f"Without costs: {costs.reason}.")
-    return ["", *remarks] if remarks else []
+    return remarks
 
 
 def _bill_of(costs: Costs | None, row: AccountRow) -> dict[str, str | None]:

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from headwater.errors import ConfigError, LedgerError
+from headwater import catalog
+from headwater.errors import CatalogError, ConfigError, LedgerError
 from headwater.ledger import Reader
+from headwater.ledger.schema import NO_DOCUMENT
+from headwater.physics.place import own_words
+from headwater.physics.rates import rates
 from headwater.records import AccountRow
 
 _MONTH: Final = re.compile(r"(?!0000)\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 SUMS: Final = tuple(field.name for field in fields(AccountRow) if field.type == "int")
 """The names of an account row's sums: everything that adds up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedBy:
+    """The rules by which requests of a month were charged. `factors` is "" where no document says it any more.
+
+    `wue_basis`, `own`: as disclosures name them; of hours with a series of their own they may differ.
+    """
+
+    requests_count: int
+    factors: str = ""
+    factors_hash: str = ""
+    hydro: str = ""
+    wue_basis: str = ""
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +43,8 @@ class Statement:
     month: str
     rows: tuple[AccountRow, ...]
     total: AccountRow
+    counted_by: tuple[CountedBy, ...] = ()
+    """Most requests first; those without a deployment are charged nothing and stand in none."""
 
 
 def month_now(now_s: float) -> str:
@@ -59,4 +81,31 @@ def statement(reader: Reader, month: str) -> Statement:
                 f"{month}: the accounts' {name} add up to {getattr(total, name)}, the ledger's own total is {getattr(kept, name)}; "
                 "if charges came in meanwhile, ask again, else the store was changed by another hand"
             )
-    return Statement(month=month, rows=rows, total=total)
+    return Statement(month=month, rows=rows, total=total, counted_by=_counted_by(reader, month))
+
+
+def _counted_by(reader: Reader, month: str) -> tuple[CountedBy, ...]:
+    counts: Counter[CountedBy] = Counter()
+    for document_hash, count in reader.bases(month).items():
+        if document_hash != NO_DOCUMENT:
+            counts[_rules(reader.document(document_hash))] += count
+    found = [replace(rules, requests_count=count) for rules, count in counts.items()]
+    return tuple(sorted(found, key=lambda each: (-each.requests_count, each.factors, each.own)))
+
+
+def _rules(document: str | None) -> CountedBy:
+    try:
+        deployment = catalog.deployment_from_document(document) if document else None
+    except CatalogError:
+        deployment = None  # another version of headwater wrote it
+    if deployment is None:
+        return CountedBy(requests_count=0)
+    factors, at = deployment.factors, rates(deployment)
+    return CountedBy(
+        requests_count=0,
+        factors=factors.name,
+        factors_hash=factors.document_hash,
+        hydro=factors.hydro,
+        wue_basis=at.onsite.word,
+        own=own_words(deployment, at),
+    )
