@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from headwater import catalog
 from headwater.physics import Profile, intervals
+from headwater.physics.intervals import combined, without
 from headwater.physics.rates import rates
 from headwater.records import Deployment, Footprint, Method, Observation, Usage
 
@@ -185,3 +186,13 @@ def test_an_engine_without_a_fit_has_the_fitted_bands_and_its_doubt_in_quadratur
         )
         # Written with three digits.
         assert (low, high) == pytest.approx(expected, rel=0.01)
+
+
+@given(
+    parts=st.lists(st.tuples(st.floats(0.01, 1), st.floats(1, 100)), min_size=1, max_size=4),
+    taken=st.tuples(st.floats(0.01, 1), st.floats(1, 100)),
+)
+def test_a_part_that_is_taken_out_leaves_the_others(
+    parts: list[tuple[float, float]], taken: tuple[float, float]
+) -> None:
+    assert without(combined(*parts, taken), taken) == pytest.approx(combined(*parts), rel=1e-4)

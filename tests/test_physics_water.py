@@ -68,8 +68,8 @@ def test_a_kwh_of_heat_evaporates_about_one_and_a_half_litres(wet_bulb_c: float,
 
 
 def test_a_modern_tower_takes_1_4_litres_and_withdraws_1_7() -> None:
-    """1.1 kWh of heat x 85 % x 1.467 L/kWh; five cycles of concentration withdraw 5/4 of it. Metered: 1.27 L/kWh, tower only,
-    at NREL's ESIF (Sickinger et al., NREL/TP-2C00-72196, 2018)."""
+    """1.1 kWh of heat x 85 % x 1.467 L/kWh; five cycles of concentration withdraw 5/4 of it. For NREL's ESIF with its tower
+    alone 1.27 L/kWh were computed (Sickinger et al., NREL/TP-2C00-72196, 2018)."""
     found = onsite_water(tower_site(), RULES)
 
     assert found.wue_l_per_it_kwh.value == pytest.approx(1.372, abs=1e-3)

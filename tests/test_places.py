@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import pytest
 from headwater import catalog, config
 from headwater.errors import ConfigError
 from headwater.middleware import FootprintMiddleware
+from headwater.physics.place import own_words
+from headwater.physics.rates import rates
 from headwater.places import Places
+from headwater.records import Footprint, Observation, Usage
 from headwater.serving import Serving
 from tests.asgi import call, dictionary, json_app, reply, request
 from tests.conftest import MakeMeter
+from tests.test_cli import run
 
 OWN: dict[str, Any] = {
     "name": "dc-1",
@@ -87,7 +92,6 @@ HEAD = '[[deployment]]\nhardware = "hgx-h100"\nengine = "vllm-0.11"\nsite = "dc-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        # What the issue of a bad value must say: file, line, value, remedy.
         ("like = \"local\"\npue = -1\n", ["line 9", "pue", "at least 1", "-1"]),
         ("like = \"local\"\npue = 0.9\n", ["line 9", "pue", "at least 1", "0.9"]),
         ("like = \"local\"\npue = true\n", ["line 9", "pue", "must be a number"]),
@@ -181,3 +185,117 @@ async def test_every_disclosure_names_the_operators_own_figures(make_meter: Make
     assert receipt["deployment"]["own"] == ["pue", "wue"]
     assert any("the operator's own: meters of 2026" in step["source"] for step in receipt["derivation"])
     assert receipt["derivation_agrees"] is True
+
+
+# -- on the command line ------------------------------------------------------------------------------------------------------
+
+TOWER = """[[site]]
+name = "dc-1"
+grid = "own-grid"
+pue = 1.15
+wue_method = "tower"
+tower = "tower-modern"
+wet_bulb_c = -4
+[[grid]]
+name = "own-grid"
+like = "france"
+carbon_g_per_kwh = 30
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["estimate", "llama-3.1-8b", "--input", "8", "--output", "3", "--json"], "--site"),
+        (["compare", "--models", "llama-3.1-8b", "--input", "8", "--output", "3", "--json"], "--sites"),
+        (["fleet", "--accelerators", "8", "--json"], "--site"),
+    ],
+)
+def test_commands_know_the_sites_of_a_settings_file_that_is_named(
+    command: list[str], option: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "h.toml"
+    path.write_text(TOWER)
+
+    named = run(*command, option, "dc-1", "--config", str(path))
+    unnamed = run(*command, option, "dc-1")
+
+    document = json.loads(named.stdout)
+    (known,) = document.get("estimates", [document])
+    assert known.get("deployment", known)["site"] == "dc-1"
+    assert (unnamed.returncode, unnamed.stdout) == (2, "")
+    assert "known with --config FILE" in unnamed.stderr
+
+
+def test_every_error_of_a_settings_file_has_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "h.toml"
+    path.write_text("[[site]]\nname = 'a'\npue = 0.5\n[[site]]\nname = 'b'\npue = 0.7\n")
+
+    done = run("report", "--config", str(path))
+
+    assert done.returncode == 2
+    assert [line.strip().partition(",")[0] for line in done.stderr.splitlines()[1:]] == ["line 3", "line 6"]
+    assert "\\n" not in done.stderr
+
+
+def test_a_site_with_a_tower_needs_no_entry_to_start_from() -> None:
+    own = {"name": "dc-3", "grid": "usa", "pue": 1.1, "wue_method": "tower", "tower": "tower-modern", "wet_bulb_c": -4}
+
+    site = places(site=[own]).site("dc-3")
+
+    assert (site.wue_basis, site.wue_l_per_it_kwh, site.own) == (
+        "consumption",
+        None,
+        ("pue", "wet-bulb", "wue", "grid"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "factors", "words"),
+    [
+        ({"pue": 1.3}, {}, ("pue",)),
+        ({"grid": "france"}, {}, ("grid",)),
+        ({"wue_basis": "consumption"}, {}, ("wue",)),
+        ({"wue_method": "tower", "tower": "tower-modern"}, {}, ("wue",)),
+        ({"wet_bulb_c": 12}, {}, ()),  # no water hangs on it
+        ({"market_g_per_kwh": 5}, {}, ()),  # it is beside the charge
+        ({"pue": 1.3, "wue_l_per_it_kwh": 1, "wue_basis": "consumption"}, {"set": "seed-2023"}, ()),
+    ],
+)
+def test_disclosures_name_what_was_used_of_the_operators_figures(
+    changes: dict[str, Any], factors: dict[str, str], words: tuple[str, ...]
+) -> None:
+    served = {"match": ["*"], "model": "gemma-3-270m", "hardware": "hgx-h100", "engine": "vllm-0.11", "site": "dc-1"}
+    document = {
+        "site": [{"name": "dc-1", "like": "azure-westus3", **changes}],
+        "deployment": [served],
+        "factors": factors,
+    }
+
+    profile = Serving(config.load(document, environment={})).of("chat").profile
+    assert profile is not None
+    usage = Usage(input_tokens=10, output_tokens=10, source="upstream")
+    found = profile.estimate(usage, Observation(concurrency_count=2))
+
+    assert isinstance(found, Footprint)
+    assert found.own == words
+    assert (found.wue_basis == "set") == (factors != {})
+
+
+def test_the_side_of_hydropower_that_is_not_counted_is_not_named() -> None:
+    grid = {"name": "usa", "ewif_hydro_exclude_l_per_kwh": 1}
+    served = {"match": ["*"], "model": "gemma-3-270m", "hardware": "hgx-h100", "engine": "vllm-0.11"}
+
+    found = {
+        hydro: own_words(
+            deployment := Serving(
+                config.load({"grid": [grid], "deployment": [served], "factors": {"hydro": hydro}}, environment={})
+            )
+            .of("chat")
+            .profile.deployment,  # type: ignore[union-attr]  # the model is named
+            rates(deployment),
+        )
+        for hydro in ("include", "exclude")
+    }
+
+    assert found == {"include": (), "exclude": ("ewif",)}

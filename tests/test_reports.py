@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from headwater.errors import ConfigError, LedgerError
 from headwater.records import AccountRow
 from headwater.reports import as_csv, as_json, as_table, month_now, statement
-from headwater.reports.statement import SUMS, Statement, add
+from headwater.reports.statement import SUMS, CountedBy, Statement, add
 
 MONTH = "2026-11"
 ADA = AccountRow(
@@ -191,3 +191,31 @@ def test_large_amounts_keep_all_their_digits_in_the_table() -> None:
     text = as_table(_made(replace(ADA, energy_microjoules=5_850_000_000_000_000_000_0)))
 
     assert "16,250,000" in text
+
+
+def test_a_statement_says_by_which_rules_it_was_charged_and_warns_of_sums_over_several() -> None:
+    by = (
+        CountedBy(requests_count=5, factors="current-2026.11", factors_hash="8c35", hydro="include", wue_basis="tower"),
+        CountedBy(
+            requests_count=3,
+            factors="seed-2023",
+            factors_hash="1284",
+            hydro="exclude",
+            wue_basis="set",
+            own=("carbon",),
+        ),
+        CountedBy(requests_count=1),
+    )
+    made = replace(_made(), counted_by=by)
+
+    table = as_table(made)
+
+    assert "5 requests were charged under current-2026.11 (8c35), hydro=include, wue=tower." in table
+    assert "3 requests were charged under seed-2023 (1284), hydro=exclude, wue=set, own figures: carbon." in table
+    assert "1 requests were charged by a document that is not there any more." in table
+    assert f"headwater recompute --month {MONTH} counts all by one" in table
+    assert [each["factors"] for each in json.loads(as_json(made))["counted_by"]] == [
+        "current-2026.11",
+        "seed-2023",
+        None,
+    ]

@@ -11,7 +11,7 @@ from headwater import ulid
 from headwater.errors import LedgerError
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
-from headwater.receipts import as_text
+from headwater.receipts import as_text, receipt
 from tests.asgi import Seen, call, json_app, reply, request
 
 
@@ -120,3 +120,19 @@ async def test_a_store_that_cannot_be_read_is_a_503_and_not_a_wrong_number(
     answer = await _get(FootprintMiddleware(json_app(reply()), meter=meter), "me", key)
 
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_receipt_whose_document_is_of_another_version_still_has_what_was_charged(
+    meter: Meter, key: str
+) -> None:
+    _, seen = await _charged(meter, key)
+    with meter.ledger.reader() as reader:
+        charge = reader.receipt(seen.headers["headwater-id"])
+    assert charge is not None
+
+    made = receipt(charge, '{"of": "another version"}')
+
+    assert made["charged"]["energy_j"] > 0
+    assert (made["deployment"], made["derivation"], made["derivation_agrees"]) == (None, [], None)
+    assert "another version of headwater" in made["derivation_lacks"]
+    assert "No derivation: another version of headwater" in as_text(made)

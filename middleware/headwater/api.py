@@ -10,6 +10,7 @@ from headwater.records import (
     EngineSpec,
     FactorSet,
     Footprint,
+    Grid,
     HardwareSpec,
     Hosting,
     Hydro,
@@ -41,6 +42,7 @@ def estimate(
     cache_precision: Literal["bf16", "fp8"] = "bf16",
     engine: str | EngineSpec | None = None,
     site: str | Site = "us-average",
+    grid: Grid | None = None,
     grid_g_per_kwh: float | None = None,
     wet_bulb_c: float | None = None,
     factors: str | FactorSet = CURRENT_FACTORS,
@@ -80,6 +82,7 @@ def estimate(
         engine: None: the one that fits the hardware, vllm-0.11 or llama.cpp-cpu.
 
         site: data centre or region, a catalog name or a record.
+        grid: the electricity behind it, a record; None: the catalog's entry that the site names.
         grid_g_per_kwh: carbon of the grid in the hour of the request; None: the annual figure.
         wet_bulb_c: wet-bulb temperature at the site in that hour, where its water is computed from one; None: the annual one.
         factors: the factor set; `hydro` overrides its convention on the water of hydropower.
@@ -107,6 +110,7 @@ def estimate(
         cache_precision=cache_precision,
         engine=engine,
         site=site,
+        grid=grid,
         grid_g_per_kwh=grid_g_per_kwh,
         wet_bulb_c=wet_bulb_c,
         factors=factors,

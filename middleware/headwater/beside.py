@@ -12,6 +12,8 @@ from typing import Any, Final
 from headwater.records import Addenda, Bounds, Deployment, Footprint
 from headwater.units import J_PER_KWH, UL_PER_L
 
+_IN_FULL: Final = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Line:
@@ -78,10 +80,11 @@ def sci(
     is_hourly = grid_g_per_kwh is not None and deployment.factors.carbon_g_per_kwh is None
     steps = {step.name: step.value for step in found.steps}
     e_kwh = footprint.facility_j / J_PER_KWH
+    used = {step.name: step.value for step in footprint.steps}
     embodied = None if found.embodied_g is None else found.embodied_g.value
     return {
         "e_kwh": e_kwh,
-        "i_g_per_kwh": footprint.carbon_g / e_kwh if e_kwh else None,
+        "i_g_per_kwh": used.get("grid_g_per_kwh"),
         "i_grid": deployment.grid.name,
         "i_year": None if is_hourly else deployment.grid.year or None,
         "i_method": "location-based, of the hour" if is_hourly else "location-based, average of the year",
@@ -101,4 +104,19 @@ def as_lines(document: Mapping[str, Any]) -> Iterator[str]:
         value = document.get(line.shown)
         if value is not None:
             low, high = document[f"{line.shown}_range"]
-            yield f"  {value:.4g} {line.unit} ({low:.4g} to {high:.4g})  {line.words}"
+            around = "" if low == high else f" ({figure(low)} to {figure(high)})"
+            yield f"  {figure(value)} {line.unit}{around}  {line.words}"
+
+
+def sci_lines(terms: Mapping[str, Any]) -> Iterator[str]:
+    """The sum of ISO/IEC 21031, for people; nothing where a term is not known."""
+    if terms.get("sci_g") is not None:
+        yield (
+            f"  {figure(terms['sci_g'])} g  software carbon intensity (ISO/IEC 21031) per request: E {figure(terms['e_kwh'])} kWh"
+            f" * I {figure(terms['i_g_per_kwh'])} g/kWh ({terms['i_method']}) + M {figure(terms['m_g'])} g"
+        )
+
+
+def figure(value: float) -> str:
+    """A number for people: four significant digits, whole ones in full, no exponent above it."""
+    return f"{value:,.0f}" if abs(value) >= _IN_FULL else f"{value:.4g}"

@@ -17,6 +17,7 @@ from headwater.records import (
     EngineSpec,
     FactorSet,
     Footprint,
+    Grid,
     HardwareSpec,
     Hosting,
     Hydro,
@@ -62,6 +63,7 @@ class Case:
     cache_precision: Literal["bf16", "fp8"] = "bf16"
     engine: str | EngineSpec | None = None
     site: str | Site = "us-average"
+    grid: Grid | None = None
     grid_g_per_kwh: float | None = None
     wet_bulb_c: float | None = None
     factors: str | FactorSet = CURRENT_FACTORS
@@ -132,6 +134,7 @@ class Case:
             hardware=server,
             engine=self.engine if self.engine is not None else catalog.USUAL_ENGINES[server.kind],
             site=self.site,
+            grid=self.grid,
             accelerators=self.accelerators,
             replicas=self.replicas,
             precision=self.precision,

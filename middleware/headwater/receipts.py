@@ -179,20 +179,21 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
     charged = document["charged"]
     if charged is None:
         return "\n".join([*lines, f"  footprint   unknown: {document['reason']}"]) + "\n"
-    energy_low, energy_high = charged["energy_j_range"]
-    water_low, water_high = charged["water_ul_range"]
-    carbon_low, carbon_high = charged["carbon_g_range"]
+    (energy_low, energy_high), (water_low, water_high), (carbon_low, carbon_high) = (
+        map(beside.figure, charged[f"{name}_range"]) for name in ("energy_j", "water_ul", "carbon_g")
+    )
     lines += [
         f"  method      {document['method']}",
-        f"  energy      {charged['energy_j']:.6g} J ({energy_low:.4g} to {energy_high:.4g}); of it IT {charged['it_j']:.6g} J",
+        f"  energy      {charged['energy_j']:.6g} J ({energy_low} to {energy_high}); of it IT {charged['it_j']:.6g} J",
         (
-            f"  water       {charged['water_ul']:.6g} uL ({water_low:.4g} to {water_high:.4g}); "
+            f"  water       {charged['water_ul']:.6g} uL ({water_low} to {water_high}); "
             f"on-site {charged['water_onsite_ul']:.6g}, off-site {charged['water_offsite_ul']:.6g}"
         ),
-        f"  carbon      {charged['carbon_g']:.4g} g CO2e ({carbon_low:.4g} to {carbon_high:.4g})",
+        f"  carbon      {charged['carbon_g']:.4g} g CO2e ({carbon_low} to {carbon_high})",
         *(money.as_lines(document["cost"]) if document["cost"] is not None else ()),
     ]
     aside = list(beside.as_lines(document["beside"] or {}))
+    aside += list(beside.sci_lines(document["sci"] or {}))
     lines += ["", "Beside it, no part of it, and not to be added up", *aside] if aside else []
     lines += ["", "Derivation"]
     lines += derivations.as_lines(document["derivation"], brief=brief)

@@ -28,6 +28,10 @@ def doubts(deployment: Deployment) -> list[str]:
             if weights_gb > memory_gb
             else f"{weights} do not leave a fifth of {memory} to the cache"
         )
+    if deployment.precision == "fp8" and hardware.kind == "gpu" and hardware.peak_fp8_flop_per_s is None:
+        told.append(
+            f"{hardware.name} does not compute in fp8: its weights are unpacked to bf16, as far as an engine can"
+        )
     if engine.name in (GPU_ENGINES if hardware.kind == "cpu" else CPU_ENGINES):
         told.append(
             f"{engine.name} does not run on servers like {hardware.name}: its figures are those of other hardware"

@@ -17,6 +17,7 @@ from headwater.bars import as_html, as_svg
 from headwater.cli import app, explained, say
 from headwater.cli.comparisons import as_bars, as_csv, as_json, as_table
 from headwater.cli.estimate import Hydropower, checked_case, warn
+from headwater.cli.own import OwnOption, own_places, placed
 from headwater.cli.plots import plot_suffix, write_plot
 from headwater.cli.reasons import pairs
 from headwater.comparisons import compared
@@ -63,6 +64,7 @@ def compare(
         str | None, typer.Option(help="Of the weights: bf16, fp8, mxfp4, fp4, int8, int4; else as published.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The serving engine; else the one that fits each server.")] = None,
+    settings: OwnOption = None,
     by: Annotated[Sorting, typer.Option(help="What to sort by, the least first.")] = Sorting.WATER,
     json_wanted: Annotated[bool, typer.Option("--json", help="Print everything as JSON, in J, L and g.")] = False,
     csv_wanted: Annotated[bool, typer.Option("--csv", help="Print all rows as CSV, in J, L and g.")] = False,
@@ -98,10 +100,13 @@ def compare(
             "precision": cast("Precision | None", precision),
             "engine": engine,
         }
+        own = own_places(settings)
         cases = [
             checked_case(
                 str(model),
-                shared | {"hardware": server, "site": site, "factors": name, "hydro": cast("Hydro | None", kind)},
+                shared
+                | placed(own, str(site))
+                | {"hardware": server, "factors": name, "hydro": cast("Hydro | None", kind)},
             )
             for model, server, site, name, kind in product(*lists.values())
         ]

@@ -14,6 +14,7 @@ from headwater import catalog, hours
 from headwater.cases import SHORTEST_S, Case
 from headwater.cli import app, explained, say
 from headwater.cli.estimates import as_json, as_steps, as_table
+from headwater.cli.own import OwnOption, own_hint, own_places, placed
 from headwater.errors import CatalogError, ConfigError
 from headwater.records import Hour, Hydro, Precision
 from headwater.units import LONGEST_S, S_PER_MS
@@ -107,6 +108,7 @@ def estimate(
         float | None,
         typer.Option(help="Show a share of the model's training too, spread evenly over so many requests."),
     ] = None,
+    settings: OwnOption = None,
     steps: Annotated[bool, typer.Option("--steps", help="Print every factor with its source, and every step.")] = False,
     json_wanted: Annotated[bool, typer.Option("--json", help="Print everything as JSON, in J, L and g.")] = False,
     listing: Annotated[
@@ -155,7 +157,7 @@ def estimate(
             "replicas": replicas,
             "precision": cast("Precision | None", precision),
             "engine": engine,
-            "site": site,
+            **placed(own_places(settings), site),
             **_hour(at, series),
             "factors": factors,
             "hydro": cast("Hydro | None", hydro and hydro.value),
@@ -195,7 +197,7 @@ def checked_case(model: str, given: dict[str, Any]) -> Case:
         message = str(error)
         for name, option in _OPTIONS.items():
             message = message.replace(name, option)
-        raise ConfigError(message) from None
+        raise ConfigError(message + own_hint(message)) from None
     return case
 
 

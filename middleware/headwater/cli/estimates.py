@@ -128,7 +128,8 @@ def as_steps(case: Case, answer: Footprint | Unknown) -> str:
     if isinstance(answer, Unknown) or found is None:
         return ""
     lines = ["", f"Derivation of {answer.model}", *as_lines(steps_of(answer))]
-    aside = list(beside.as_lines(beside.as_json(found)))
+    terms = beside.sci(answer, found, case.deployment, grid_g_per_kwh=case.grid_g_per_kwh)
+    aside = [*beside.as_lines(beside.as_json(found)), *beside.sci_lines(terms)]
     if aside:
         lines += ["", f"Beside {answer.model}, no part of it, and not to be added up", *aside]
         lines += as_lines(steps_of(found))

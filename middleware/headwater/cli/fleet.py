@@ -14,6 +14,7 @@ from headwater.bars import as_html, as_svg
 from headwater.cli import app, explained, say
 from headwater.cli.estimate import Hydropower
 from headwater.cli.fleets import as_bars, as_json, as_steps, as_table
+from headwater.cli.own import OwnOption, own_hint, own_places, placed
 from headwater.cli.plots import plot_suffix, write_plot
 from headwater.errors import CatalogError, ConfigError
 from headwater.fleet import Answer, Fleet, answer
@@ -60,6 +61,7 @@ def fleet(
     ] = None,
     visits: Annotated[float | None, typer.Option(help="Visits of users in these hours: what one comes to.")] = None,
     requests_per_visit: Annotated[float | None, typer.Option(help="Requests of one visit.")] = None,
+    settings: OwnOption = None,
     steps: Annotated[bool, typer.Option("--steps", help="Print every factor with its source, and every step.")] = False,
     json_wanted: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     plot: Annotated[
@@ -85,7 +87,6 @@ def fleet(
         "hours": hours,
         "price": price,
         "currency": currency,
-        "site": site,
         "factors": factors,
         "hydro": cast("Hydro | None", hydro and hydro.value),
         "model": model,
@@ -100,7 +101,7 @@ def fleet(
     }
     with explained():
         suffix = None if plot is None else plot_suffix(plot, _PLOTS)
-        made = _answered(given)
+        made = _answered(given | placed(own_places(settings), site))
         if plot is not None and suffix is not None:
             write_plot(plot, _PLOTS[suffix](as_bars(made)).encode())
     if json_wanted:
@@ -119,4 +120,4 @@ def _answered(given: dict[str, Any]) -> Answer:
         name, space, rest = str(error).partition(" ")
         known = {field.name for field in fields(Fleet)}
         option = _OPTIONS.get(name, f"--{name.replace('_', '-')}") if name in known else name
-        raise ConfigError(f"{option}{space}{rest}") from None
+        raise ConfigError(f"{option}{space}{rest}{own_hint(str(error))}") from None

@@ -35,7 +35,11 @@ def as_table(made: Answer) -> str:
     for name, why in made.reasons.items():
         by_reason.setdefault(why, []).append(name)
     unknown = [f"unknown {', '.join(names)}: {why}" for why, names in by_reason.items()]
-    said = [line for one in (*unknown, *made.notes) for line in textwrap.wrap(one, _WIDTH, subsequent_indent="  ")]
+    said = [
+        line
+        for one in (*unknown, *made.notes)
+        for line in textwrap.wrap(one, _WIDTH, initial_indent="- ", subsequent_indent="  ")
+    ]
     table = [aligned(_HEAD, wide), rule(wide), *(aligned(row, wide) for row in body)]
     return "\n".join([*_asked(made), "", *table, *([""] if said else []), *said])
 

@@ -17,6 +17,7 @@ from headwater.records import (
     EngineSpec,
     Factor,
     FactorSet,
+    Grid,
     HardwareSpec,
     Hydro,
     Mix,
@@ -63,6 +64,7 @@ class Fleet:
     price: float | None = None
     currency: str = "USD"
     site: str | Site = "us-average"
+    grid: Grid | None = None
     factors: str | FactorSet = CURRENT_FACTORS
     hydro: Hydro | None = None
     model: str | ModelSpec | None = None
@@ -140,6 +142,7 @@ class Fleet:
             hardware=server,
             engine=self.engine if self.engine is not None else catalog.USUAL_ENGINES[server.kind],
             site=self.site,
+            grid=self.grid,
             accelerators=self.accelerators_per_replica,
             precision=self.precision,
             factors=catalog.factor_set(self.factors) if isinstance(self.factors, str) else self.factors,
