@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "beside": BASE,
     "tariffs": BASE | {"catalog", "config", "physics"},
     "money": BASE,
-    "receipts": BASE | {"beside", "catalog", "derivations", "money", "physics", "tariffs"},
+    "receipts": BASE | {"beside", "catalog", "derivations", "money", "physics", "printable", "tariffs"},
     "meter": BASE | {"amounts", "config", "hours", "identity", "ledger", "serving", "tariffs", "telemetry", "tokens"},
     "bodies": set(),
     "headers": {"disclosure"},

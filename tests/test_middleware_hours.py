@@ -333,3 +333,19 @@ async def test_a_series_that_cannot_be_read_stops_the_start_with_file_line_and_r
         assert word in answer["message"]
     with pytest.raises(ConfigError, match=r"grid\.csv"):
         Meter(config.load(path, environment={}))
+
+
+def test_a_series_that_has_ended_is_said_at_start(
+    house: MakeMeter, series: str, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock.now_s = NOON_S + 9e6
+
+    with caplog.at_level(logging.WARNING, "headwater"):
+        house(hours=series)
+        house(hours=series, hours_repeat=True)
+        clock.now_s = NOON_S
+        house(hours=series)
+
+    (said,) = [record.message for record in caplog.records if "the hours of site" in record.message]
+    assert "the hours of site desert end on 2026-07-01" in said
+    assert "hours_repeat" in said

@@ -557,3 +557,15 @@ async def test_two_middlewares_on_one_meter_share_one_journal(meter: Meter, key:
     assert await asyncio.to_thread(meter.ledger.flush, 10.0)
     charges = [charge.request_id for charge in meter.ledger.reader().ledger_entries()]
     assert [request_id for request_id in charges if request_id in ids] == ids
+
+
+async def test_a_fault_of_ours_at_the_start_leaves_the_app_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("could not determine home directory")
+
+    monkeypatch.setattr("headwater.middleware.Meter", broken)
+    app = FootprintMiddleware(json_app(reply()), {})
+
+    assert (await call(app, request())).status == 200
+    with pytest.raises(ConfigError, match="could not determine home directory"):
+        _ = app.meter

@@ -267,7 +267,7 @@ def test_a_large_open_model_computed_from_nothing_but_its_tokens_lies_inside_tod
         (
             "tower-site",
             1.146,
-            1.424,
+            1.422,
         ),  # beside Google's 1.15 reported and 1.27 computed for NREL's ESIF with its tower alone
         ("legacy-tower-site", 2.482, 3.724),  # the articles' gallon is 3.785
         ("hybrid-site", 0.630, 0.782),  # 0.70 metered at NREL's ESIF

@@ -93,6 +93,13 @@ class Meter:
         Raises:
             ConfigError, LedgerError: the ledger refuses (another key, another schema, a folder that cannot be used).
         """
+        for name, end_s in self.serving.places.ended(self.wall_s()):
+            log.warning(
+                "headwater: the hours of site %s end on %s; since then annual figures hold: add rows and restart, or set "
+                "hours_repeat = true",
+                name,
+                datetime.fromtimestamp(end_s, UTC).date(),
+            )
         self.ledger.start()
         self.counter.load()
 

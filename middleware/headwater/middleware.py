@@ -68,6 +68,8 @@ class FootprintMiddleware:
                 )
             except HeadwaterError as error:
                 self._refusal = error
+            except Exception as error:  # a fault of ours, or settings of a kind that nobody thought of
+                self._refusal = ConfigError(f"the settings cannot be used: {type(error).__name__}: {error}")
 
     @property
     def meter(self) -> Meter:

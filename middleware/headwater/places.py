@@ -5,7 +5,7 @@ A figure that the operator gives replaces the catalog's, and its name goes into 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -60,6 +60,13 @@ class Places:
     def hours(self, name: str) -> Hours | None:
         """The series of the site of that name, where it has one."""
         return self._hours.get(name)
+
+    def ended(self, now_s: float) -> Iterator[tuple[str, float]]:
+        """The sites whose series say nothing any more, and when they ended in seconds since the epoch."""
+        repeated = {site.name for site in self._settings.site if site.hours_repeat}
+        for name, known in self._hours.items():
+            if known is not None and known.end_s <= now_s and name not in repeated:
+                yield name, known.end_s
 
     def training(self, model: str) -> TrainingShare | None:
         """The share of a model's training, where the operator wants one shown and its training is disclosed."""

@@ -10,6 +10,7 @@ from headwater import beside, catalog, derivations, money
 from headwater.physics.addenda import addenda
 from headwater.physics.estimate import Profile
 from headwater.physics.rates import rates
+from headwater.printable import printable
 from headwater.records import Amounts, Charge, Deployment, Footprint
 from headwater.tariffs import Pricing
 from headwater.units import MICROGRAMS_PER_G, MICROJOULES_PER_J, NANOLITRES_PER_UL
@@ -178,7 +179,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
             )
     charged = document["charged"]
     if charged is None:
-        return "\n".join([*lines, f"  footprint   unknown: {document['reason']}"]) + "\n"
+        return _joined([*lines, f"  footprint   unknown: {document['reason']}"])
     (energy_low, energy_high), (water_low, water_high), (carbon_low, carbon_high) = (
         map(beside.figure, charged[f"{name}_range"]) for name in ("energy_j", "water_ul", "carbon_g")
     )
@@ -209,7 +210,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
         lines.append(
             "THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."
         )
-    return "\n".join(lines) + "\n"
+    return _joined(lines)
 
 
 def _or_unknown(count: int | None) -> str:
@@ -218,3 +219,8 @@ def _or_unknown(count: int | None) -> str:
 
 def _own_words(own: list[str]) -> str:
     return f"; the operator's own: {', '.join(own)}" if own else ""
+
+
+def _joined(lines: list[str]) -> str:
+    """The lines as they may be shown: a name or a source of the operator's may hold what moves a cursor."""
+    return "\n".join(map(printable, lines)) + "\n"

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from headwater import ulid
-from headwater.errors import LedgerError
+from headwater.errors import HeadwaterError, LedgerError
 from headwater.identity import ANONYMOUS
 from headwater.meter import Meter
 from headwater.receipts import receipt
@@ -57,7 +57,7 @@ async def answer(meter: Meter, name: str, scope: Scope, receive: Receive, send: 
     else:
         try:
             response = await _respond(meter, name, meter.user(scope))
-        except LedgerError as error:
+        except HeadwaterError as error:
             meter.telemetry.failed(type(error).__name__)
             log.warning("headwater: the ledger cannot be read: %s", error)
             response = _problem(503, "the ledger cannot be read right now; charges are not lost", {"retry-after": "5"})

@@ -12,6 +12,7 @@ from headwater import catalog
 from headwater.bars import Bar, Bars, Panel
 from headwater.derivations import as_lines
 from headwater.fleet import Answer, Each, answer
+from headwater.printable import printable
 from headwater.records import Bounds, Site
 from headwater.tables import SHORT_DIGITS, aligned, rule, short, significant, widths
 from headwater.units import KWH_PER_MWH, L_PER_M3
@@ -41,7 +42,7 @@ def as_table(made: Answer) -> str:
         for line in textwrap.wrap(one, _WIDTH, initial_indent="- ", subsequent_indent="  ")
     ]
     table = [aligned(_HEAD, wide), rule(wide), *(aligned(row, wide) for row in body)]
-    return "\n".join([*_asked(made), "", *table, *([""] if said else []), *said])
+    return "\n".join(map(printable, [*_asked(made), "", *table, *([""] if said else []), *said]))
 
 
 def _asked(made: Answer) -> Iterator[str]:
