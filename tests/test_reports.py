@@ -212,7 +212,7 @@ def test_a_statement_says_by_which_rules_it_was_charged_and_warns_of_sums_over_s
 
     assert "5 requests were charged under current-2026.11 (8c35), hydro=include, wue=tower." in table
     assert "3 requests were charged under seed-2023 (1284), hydro=exclude, wue=set, own figures: carbon." in table
-    assert "1 requests were charged by a document that is not there any more." in table
+    assert "1 requests were charged by rules that are not known any more." in table
     assert f"headwater recompute --month {MONTH} counts all by one" in table
     assert [each["factors"] for each in json.loads(as_json(made))["counted_by"]] == [
         "current-2026.11",

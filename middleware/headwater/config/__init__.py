@@ -93,7 +93,7 @@ def _words(part: Any) -> str:
     if kind == "missing":
         return "is missing"
     if kind == "tuple_type":
-        hint = "; write [[deployment]], with two brackets" if isinstance(found, dict) else ""
+        hint = f"; write [[{part['loc'][0]}]], with two brackets" if isinstance(found, dict) else ""
         return f"must be a list, not {found!r}{hint}"
     if kind == "value_error":
         said = str(part["ctx"]["error"])
@@ -113,7 +113,7 @@ def _read(
     if named is None and not path.exists():
         return Lines("the settings"), {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         return Lines(str(path), text, folder=path.absolute().parent), tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"cannot read the settings file {path}: {error.strerror}") from None

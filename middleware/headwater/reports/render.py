@@ -131,7 +131,7 @@ def _rules(statement: Statement) -> list[str]:
     lines = []
     for by in statement.counted_by:
         if not by.factors:
-            lines.append(f"{by.requests_count:,} requests were charged by a document that is not there any more.")
+            lines.append(f"{by.requests_count:,} requests were charged by rules that are not known any more.")
             continue
         own = f", own figures: {', '.join(by.own)}" if by.own else ""
         lines.append(

@@ -81,12 +81,16 @@ def statement(reader: Reader, month: str) -> Statement:
                 f"{month}: the accounts' {name} add up to {getattr(total, name)}, the ledger's own total is {getattr(kept, name)}; "
                 "if charges came in meanwhile, ask again, else the store was changed by another hand"
             )
-    return Statement(month=month, rows=rows, total=total, counted_by=_counted_by(reader, month))
+    return Statement(month=month, rows=rows, total=total, counted_by=_counted_by(reader, month, total.requests_count))
 
 
-def _counted_by(reader: Reader, month: str) -> tuple[CountedBy, ...]:
+def _counted_by(reader: Reader, month: str, requests_count: int) -> tuple[CountedBy, ...]:
     counts: Counter[CountedBy] = Counter()
-    for document_hash, count in reader.bases(month).items():
+    bases = reader.bases(month)
+    rest_count = requests_count - sum(bases.values())
+    if rest_count > 0:  # charged by a version that did not keep this
+        counts[_rules(None)] += rest_count
+    for document_hash, count in bases.items():
         if document_hash != NO_DOCUMENT:
             counts[_rules(reader.document(document_hash))] += count
     found = [replace(rules, requests_count=count) for rules, count in counts.items()]
