@@ -18,6 +18,7 @@ from headwater.records import (
     Deployment,
     Factor,
     Footprint,
+    Hosting,
     Mix,
     Observation,
     Unknown,
@@ -586,3 +587,18 @@ def test_an_assumed_chat_on_a_70b_model_overlaps_microsofts_range() -> None:
     central_wh = found.facility_j / 3600
     assert central_wh < 0.60
     assert central_wh * found.spread.energy_high > 0.16
+
+
+@pytest.mark.parametrize("hosting", ["own", "hosted"])
+def test_a_mean_request_without_an_answer_says_nothing_of_others(hosting: Hosting) -> None:
+    made = replace(
+        catalog.deployment(model="llama-3.1-8b", hardware="hgx-h100", engine="vllm-0.11", site="local", accelerators=1),
+        hosting=hosting,
+    )
+    usage = Usage(input_tokens=100, output_tokens=10, cached_tokens=0, source="upstream")
+    nothing = Mix(input_tokens=100, cached_tokens=0, output_tokens=0, context_tokens=0)
+    seen = Observation(concurrency_count=3, itl_s=0.02)
+
+    found = Profile(made).estimate(usage, replace(seen, mix=nothing), steps=True)
+
+    assert found == Profile(made).estimate(usage, seen, steps=True)

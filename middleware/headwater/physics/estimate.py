@@ -86,6 +86,9 @@ class Profile:
 
         Without tokens an observed time still gives one: the accelerators count as busy, and the interval says so.
         """
+        if observation.mix is not None and not observation.mix.output_tokens > 0:
+            # Requests without any answer have no mean answer that others could be like.
+            observation = replace(observation, mix=None)
         place = self._annual
         if observation.grid_g_per_kwh is not None or observation.wet_bulb_c is not None:
             place = self._place(observation.grid_g_per_kwh, observation.wet_bulb_c)
@@ -214,13 +217,13 @@ class Profile:
         """A footprint where the tokens are known; the time is computed where it was not seen."""
         replica, mean = self.replica, observation.mix
         itl_s = observation.itl_s if method == "paced" else None
-        if mean is None:
-            try:
+        try:
+            if mean is None:
                 it_j, present_s = replica.even_share(*own, concurrency_count, elapsed_s, itl_s)
-            except ValueError:
-                return TIME_UNKNOWN
-        else:
-            it_j, present_s = replica.among(mean, own, concurrency_count, elapsed_s, itl_s)
+            else:
+                it_j, present_s = replica.among(mean, own, concurrency_count, elapsed_s, itl_s)
+        except ValueError:
+            return TIME_UNKNOWN
         small = concurrency_count < self._fewest_fitted_count
         within = place.spreads[method, True, is_sure, small, own.images_count > 0]
         footprint = self._footprint(it_j, method, within, place, present_s * self._server_share_ratio)
