@@ -245,3 +245,22 @@ def test_every_line_lies_inside_its_range_and_its_derivation_prints(
         assert 0 < low <= document[name.removesuffix("_range")] <= high
     assert len(list(beside.as_lines(document))) == 7
     assert any("embodied_g = server_embodied_g * server_s" in line for line in as_lines(steps_of(aside)))
+
+
+def test_the_water_of_a_factor_set_tells_no_withdrawal_and_the_reason_does_not_blame_the_site() -> None:
+    at = catalog.deployment(
+        model="llama-3.1-70b",
+        hardware="hgx-h100",
+        engine="vllm-0.11",
+        site=site(wue_basis="withdrawal"),
+        factors="seed-2023",
+    )
+
+    assert dict(found(at)[1].reasons)["onsite_withdrawal_l"] == "the factor set's own water does not tell it"
+
+
+def test_a_computed_withdrawal_says_what_it_counts_and_where_it_was_computed() -> None:
+    _, aside = found(deployment(site=tower_site()))
+
+    (step,) = [step for step in aside.steps if step.name == "withdrawal_l_per_it_kwh"]
+    assert step.source.startswith("withdrawal per kWh of IT energy: computed from what the site is known by")

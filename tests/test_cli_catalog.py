@@ -127,7 +127,7 @@ def test_a_withdrawal_is_unknown_where_only_a_consumption_is_reported_and_equal_
     by_basis = {catalog.site(name).wue_basis: catalog.site(name) for name in catalog.names("sites")}
 
     assert "  WUE, withdrawal   not known" in reported
-    assert "  method            reported: as its operator reports it" in reported
+    assert "  method            consumption: as its operator reports it" in reported
     if "withdrawal" in by_basis:
         taken = by_basis["withdrawal"]
         assert taken.wue_l_per_it_kwh is not None

@@ -33,7 +33,7 @@ _LINES: Final = (
     _Line(name="market_g", shown="carbon_market_g", unit="g", per=1.0, words="operation by the operator's contracts (market-based)"),
     _Line(name="embodied_g", shown="carbon_embodied_g", unit="g", per=1.0, words="share of the making of the server"),
     _Line(name="training_it_kwh", shown="training_it_j", unit="J", per=J_PER_KWH, words="share of the training, in energy"),
-    _Line(name="training_onsite_l", shown="training_water_onsite_ul", unit="uL", per=UL_PER_L, words="of it at the site"),
+    _Line(name="training_onsite_l", shown="training_water_onsite_ul", unit="uL", per=UL_PER_L, words="share of the training, water on-site"),
     _Line(name="training_water_l", shown="training_water_ul", unit="uL", per=UL_PER_L, words="share of the training, in water"),
     _Line(name="training_carbon_g", shown="training_carbon_g", unit="g", per=1.0, words="share of the training"),
     _Line(name="training_cost_usd", shown="training_cost_usd", unit="USD", per=1.0, words="share of the training, in money"),

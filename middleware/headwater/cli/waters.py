@@ -10,11 +10,14 @@ from headwater import catalog
 from headwater.cli.writing import hanging, number
 from headwater.physics.litres import Litres, litres_per_it_kwh
 from headwater.physics.rates import Rates, place_rates
-from headwater.records import Factor, Hydro, Site
+from headwater.records import Factor, Hydro, Site, WueWord
 
-_METHODS: Final[Mapping[str, str]] = {
-    "reported": "as its operator reports it",
-    "withdrawal": "a share of what its operator reports",
+_WAYS: Final[Mapping[WueWord, str]] = {
+    "consumption": "as its operator reports it",
+    "withdrawal": "a withdrawal, taken as it is",
+    "from-withdrawal": "a share of what its operator withdraws",
+    "unstated": "all of it; its low as if it were a withdrawal",
+    "set": "the factor set's own",
     "tower": "computed from its cooling tower",
     "li2023": "read off the curve of Li et al.",
 }
@@ -30,7 +33,7 @@ def water_lines(site: Site, *, width: int) -> Iterator[str]:
     yield f"under {catalog.CURRENT_FACTORS}, L per kWh of IT energy"
     yield f"  WUE, consumption  {_range(onsite.wue_l_per_it_kwh)}"
     yield f"  WUE, withdrawal   {'not known' if withdrawn is None else _range(withdrawn)}"
-    yield f"  method            {onsite.method}: {_METHODS[onsite.method]}"
+    yield f"  method            {onsite.word}: {_WAYS[onsite.word]}"
     for name, factor in onsite.given.items():
         # A tower's and a curve's figures stand above with their sources; what a factor set makes of a report does not.
         source = f"; {factor.source}" if onsite.method == "withdrawal" else ""
@@ -52,7 +55,7 @@ def water_document(site: Site) -> dict[str, Any]:
     withdrawn = onsite.withdrawal_l_per_it_kwh
     return {
         "factors": catalog.CURRENT_FACTORS,
-        "method": onsite.method,
+        "method": onsite.word,
         "consumption_l_per_it_kwh": asdict(onsite.wue_l_per_it_kwh),
         "withdrawal_l_per_it_kwh": None if withdrawn is None else asdict(withdrawn),
         "given": {name: asdict(factor) for name, factor in onsite.given.items()},

@@ -69,7 +69,8 @@ def _withdrawn(
 ) -> Bounds | None:
     figure = rates(deployment, wet_bulb_c=wet_bulb_c).onsite.withdrawal_l_per_it_kwh
     if figure is None:
-        reasons["onsite_withdrawal_l"] = NOT_PUBLISHED
+        is_own = deployment.factors.wue_l_per_it_kwh is not None
+        reasons["onsite_withdrawal_l"] = "the factor set's own water does not tell it" if is_own else NOT_PUBLISHED
         return None
     at.take("withdrawal_l_per_it_kwh", figure)
     at.follow(place_formulas.WITHDRAWN_RULES)

@@ -59,7 +59,9 @@ def combined(*ratios: Ratio) -> Ratio:
 
 
 def without(whole: Ratio, part: Ratio) -> Ratio:
-    """What is left of a combined range when one of its independent parts is taken out."""
+    """What is left of a combined range when one of its independent parts is taken out. A low of zero stays zero."""
+    if whole[0] == 0:
+        return 0.0, without((1.0, whole[1]), (1.0, part[1]))[1]
     low, high = (
         math.sqrt(max(math.log(of) ** 2 - math.log(taken) ** 2, 0)) for of, taken in zip(whole, part, strict=True)
     )

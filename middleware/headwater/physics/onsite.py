@@ -13,6 +13,8 @@ from typing import Final, Literal
 from headwater.physics import water
 from headwater.records import Factor, FactorSet, Site, Tower, WetBulbCurve, WueWord
 
+_CONSUMED: Final = "consumption per kWh of IT energy"
+_WITHDRAWN: Final = "withdrawal per kWh of IT energy"
 _BY_HOUR: Final = "of the hour of the request, from the operator's series"
 Known = Mapping[str, Factor]
 
@@ -61,7 +63,7 @@ def onsite_water(site: Site, factors: FactorSet, wet_bulb_c: float | None = None
         )
     given = {"reported_wue_l_per_it_kwh": reported, "consumed_ratio": consumed}
     return OnsiteWater(
-        wue_l_per_it_kwh=_derived(water.consumed_wue_l_per_it_kwh, given, reported),
+        wue_l_per_it_kwh=_derived(water.consumed_wue_l_per_it_kwh, given, _CONSUMED),
         withdrawal_l_per_it_kwh=reported if site.wue_basis == "withdrawal" else None,
         method="withdrawal",
         given=given,
@@ -74,13 +76,20 @@ def _wet_bulb(usual: Factor, site: Site, wet_bulb_c: float | None) -> Factor:
     return annual if wet_bulb_c is None else hourly(annual, wet_bulb_c)
 
 
-def _derived(function: Callable[..., float], given: Known, like: Factor) -> Factor:
+def _derived(function: Callable[..., float], given: Known, basis: str) -> Factor:
     """A figure computed from others, with its range: all low, all central, all high; the functions rise in each of them."""
     low, value, high = (
         function(**{name: getattr(factor, side) for name, factor in given.items()}) for side in ("low", "value", "high")
     )
-    return replace(
-        like, value=value, low=min(low, value), high=max(value, high), source="computed", confidence="estimated"
+    return Factor(
+        value=value,
+        low=min(low, value),
+        high=max(value, high),
+        unit="L/kWh",
+        basis=basis,
+        source="computed from what the site is known by: the lines of the place show how",
+        checked="",
+        confidence="estimated",
     )
 
 
@@ -109,12 +118,11 @@ def _tower(tower: Tower, wet_bulb_c: Factor) -> OnsiteWater:
         "latent_heat_slope_j_per_kg_k": tower.latent_heat_slope_j_per_kg_k,
         "heat_capacity_j_per_kg_k": tower.heat_capacity_j_per_kg_k,
     }
-    like = replace(tower.heat_ratio, unit="L/kWh")
     # Few cycles take much water: the range of the make-up runs against theirs.
     against = given | {"cycles_count": _mirrored(tower.cycles_count), "range_k": _mirrored(tower.range_k)}
     return OnsiteWater(
-        wue_l_per_it_kwh=_derived(_tower_wue, against, like),
-        withdrawal_l_per_it_kwh=_derived(_tower_makeup, against, like),
+        wue_l_per_it_kwh=_derived(_tower_wue, against, _CONSUMED),
+        withdrawal_l_per_it_kwh=_derived(_tower_makeup, against, _WITHDRAWN),
         method="tower",
         given=given,
         word="tower",
@@ -186,7 +194,7 @@ def _curve(curve: WetBulbCurve, wet_bulb_c: Factor) -> OnsiteWater:
         "least_l_per_it_kwh": curve.least_l_per_it_kwh,
     }
     against = given | {"cycles_count": _mirrored(curve.cycles_count)}
-    wue = _derived(_curve_wue, against, curve.least_l_per_it_kwh)
+    wue = _derived(_curve_wue, against, "as published, blow-down included")
     return OnsiteWater(wue_l_per_it_kwh=wue, withdrawal_l_per_it_kwh=wue, method="li2023", given=given, word="li2023")
 
 
