@@ -132,7 +132,7 @@ def test_a_withdrawal_is_unknown_where_only_a_consumption_is_reported_and_equal_
         taken = by_basis["withdrawal"]
         assert taken.wue_l_per_it_kwh is not None
         made = water_document(taken)
-        assert made["method"] == "withdrawal"
+        assert made["method"] == "from-withdrawal"
         assert made["withdrawal_l_per_it_kwh"]["value"] == taken.wue_l_per_it_kwh.value
 
 

@@ -597,3 +597,8 @@ def test_help_has_examples() -> None:
 
     assert done.returncode == 0
     assert "headwater fleet --accelerators 10000 --hardware dgx-a100 --factors seed-2023" in done.stdout
+
+
+def test_hours_beyond_a_servers_life_are_said_to_count_its_making_again() -> None:
+    assert any("longer than servers are kept" in note for note in asked(hours=270_000).notes)
+    assert not any("longer than servers are kept" in note for note in asked().notes)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from headwater import catalog
 from headwater.fleet.amounts import Answer
 from headwater.fleet.article import SEED, article_notes
-from headwater.units import J_PER_WH
+from headwater.units import J_PER_WH, S_PER_H
 
 
 def remarks(made: Answer) -> Iterator[str]:
@@ -19,6 +19,12 @@ def remarks(made: Answer) -> Iterator[str]:
         yield (
             f"{fleet.accelerators:,} accelerators are no whole servers: counted are {made.accelerators_count:,} in "
             f"{made.servers_count:,} servers"
+        )
+    life = hardware.lifetime_s
+    if life is not None and fleet.hours * S_PER_H > life.value:
+        yield (
+            f"{fleet.hours:,.0f} h are longer than servers are kept ({life.value / S_PER_H:,.0f} h): making them counts again for "
+            "those that replace them"
         )
     server_w, most_w, flat = factors.server_w, hardware.max_w, factors.flat_it_j_per_request
     if server_w is not None and (most_w is None or most_w.value != server_w.value):
