@@ -45,8 +45,9 @@ ALLOWED: dict[str, set[str]] = {
     "meter": BASE | {"amounts", "config", "hours", "identity", "ledger", "serving", "tariffs", "telemetry", "tokens"},
     "bodies": set(),
     "headers": {"disclosure"},
-    "settlement": BASE | {"dialects", "meter", "serving", "ulid"},
-    "exchange": BASE | {"bodies", "dialects", "disclosure", "headers", "identity", "meter", "settlement"},
+    "watch": BASE | {"serving"},
+    "settlement": BASE | {"dialects", "meter", "serving", "ulid", "watch"},
+    "exchange": BASE | {"bodies", "dialects", "disclosure", "headers", "identity", "meter", "settlement", "watch"},
     "wellknown": BASE | {"identity", "meter", "receipts", "ulid"},
     "middleware": BASE
     | {"config", "dialects", "disclosure", "exchange", "hours", "identity", "meter", "telemetry", "wellknown"},

@@ -15,7 +15,7 @@ from headwater.mixes import FEWEST_COUNT
 from headwater.physics import energy, formulas
 from headwater.receipts import receipt
 from headwater.records import Charge
-from headwater.settlement import FEWEST_GAPS, inter_token_s
+from headwater.watch import FEWEST_GAPS, inter_token_s
 from tests.asgi import DONE, MODEL, Seen, call, content, event, json_app, reply, request, stream_app
 from tests.conftest import MakeMeter
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from headwater import tokens
 from headwater.dialects.openai_chat import OpenAIChat
-from headwater.records import Prompt, TokenCount
+from headwater.records import Prompt, Target, TokenCount
 from headwater.tokens import TokenCounter, encoding_name, estimate, segments
 from headwater.vocab import Vocabulary, file_name
 
@@ -67,7 +67,7 @@ def test_the_cookbooks_example_counts_as_the_api_counted_it(
     counter: TokenCounter, model: str | None, count: int
 ) -> None:
     chat = OpenAIChat()
-    prompt = chat.prompt(chat.read_request(COOKBOOK))
+    prompt = chat.prompt(chat.read_request(COOKBOOK, Target(method="POST", path="/v1/chat/completions")))
 
     assert counter.count_prompt(prompt, model) == TokenCount(tokens=count, source="counted")
 

@@ -25,3 +25,7 @@ class LedgerError(HeadwaterError):
 
 class TraceError(ConfigError):
     """A recorded trace cannot be used; the message names file, line, column and value, and the remedy."""
+
+
+class NotOurs(DialectError):
+    """A request only looks like one of an LLM API's: it is to pass untouched and unmetered."""

@@ -16,11 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater import disclosure, headers
 from headwater.bodies import Copy
-from headwater.dialects.base import Dialect, Reply, StreamReader
+from headwater.dialects.base import Addition, Dialect, Reply, StreamReader
+from headwater.errors import NotOurs
 from headwater.identity import ANONYMOUS
 from headwater.meter import Meter
-from headwater.records import NO_USAGE, Outcome, Unknown, Usage
+from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Target, Unknown
 from headwater.settlement import NOTHING_GENERATED, Settlement
+from headwater.watch import Watch
 
 _Mode = Literal["start", "json", "stream", "watch", "pass"]
 # A provisional record a tenth of a second bounds what a SIGKILL can take from a stream's count, at 0.02 % of a core.
@@ -36,15 +38,18 @@ class Exchange:
     __slots__ = (
         "_answered", "_arrivals_s", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
         "_has_begun", "_held", "_held_bytes", "_meter", "_mode", "_noted_count", "_reader", "_receive",
-        "_send", "_settlement", "_start", "_timer", "usage_injected",
+        "_send", "_settlement", "_start", "_timer", "_times", "usage_injected",
     )  # fmt: skip
 
-    def __init__(self, meter: Meter, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, meter: Meter, dialect: Dialect, target: Target, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._meter = meter
         self._dialect = dialect
         self._receive = receive
         self._send = send
-        self._settlement = Settlement(meter, dialect, meter.user(scope))
+        self._settlement = Settlement(meter, dialect, target, meter.user(scope))
+        self._times: Watch | None = None
         self.usage_injected = False
         """Set by the gateway when it asked for usage in the client's place."""
         self._disclose = headers.wants_disclosure(scope)
@@ -84,7 +89,7 @@ class Exchange:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._client_gone = True
-        elif not self._settlement.is_admitted:
+        elif not self._settlement.is_admitted and self._mode == "start":
             try:
                 self._take_request(message)
             except Exception as error:  # metering must not break the app's request
@@ -98,7 +103,10 @@ class Exchange:
 
     def _admit(self) -> None:
         asked, self._asked = self._asked, Copy(0)
-        self._settlement.admit(asked.whole() or b"")
+        try:
+            self._settlement.admit(asked.whole() or b"")
+        except NotOurs:
+            self._mode = "pass"
 
     # -- the reply --------------------------------------------------------------------------------------------------
 
@@ -122,7 +130,8 @@ class Exchange:
                 message = await self._take_chunk(message, out, now_s, is_held=is_held)
             if message:
                 await self._send(message)
-            self._settlement.waited_s += self._clock_s() - now_s
+            if self._times is not None:
+                self._times.waited_s += self._clock_s() - now_s
         elif self._mode == "pass":
             await self._send(message)
         else:
@@ -179,10 +188,12 @@ class Exchange:
     def _take_start(self, message: Message) -> list[Message]:
         if not self._settlement.is_admitted:
             self._admit()
-        status = message["status"]
-        if status in _REFUSED:
+            if not self._settlement.is_admitted:
+                return [message]
+        status, is_lookup = message["status"], self._settlement.request.is_lookup
+        if status in _REFUSED or (is_lookup and (status >= _ERRORS_FROM or status in _NO_CONTENT)):
             self._mode = "pass"
-            self._settlement.refuse()
+            self._settlement.drop()
             return [message]
         if status >= _ERRORS_FROM or status in _NO_CONTENT:
             self._mode = "pass"
@@ -196,13 +207,13 @@ class Exchange:
         if kind.is_encoded:
             self._settle_blind("reply-encoded")
             return [message]
-        if kind.is_stream:
-            self._mode = "stream"
-            settlement = self._settlement
-            self._reader = self._dialect.stream_reader(settlement.request, usage_injected=self.usage_injected)
-            self._feed, self._arrivals_s = self._reader.feed, settlement.arrivals()
+        settlement = self._settlement
+        reader = self._dialect.stream_reader(settlement.request, kind.content_type, usage_injected=self.usage_injected)
+        if reader is not None:
+            self._mode, self._reader, self._times = "stream", reader, settlement.watch
+            self._feed, self._arrivals_s = reader.feed, settlement.arrivals()
             return [self._with_headers(message)]
-        self._settlement.count_in(self._clock_s())
+        settlement.count_in(self._clock_s())
         if kind.is_json:
             self._mode, self._start = "json", message
             return []
@@ -212,7 +223,10 @@ class Exchange:
     def _settle_blind(self, reason: str) -> None:
         """Charge a request whose tokens will never be known."""
         self._mode = "pass"
-        self._settlement.settle("completed", NO_USAGE, footprint=Unknown(reason=reason))
+        if self._settlement.request.is_lookup:
+            self._settlement.drop()
+        else:
+            self._settlement.settle("completed", NO_USAGE, footprint=Unknown(reason=reason))
 
     # -- a JSON reply -----------------------------------------------------------------------------------------------
 
@@ -233,7 +247,7 @@ class Exchange:
         assert self._start is not None  # noqa: S101 - set when the mode became `json`
         start, end = self._start, {"type": "http.response.body", "body": whole, "more_body": False}
         if disclosed is not None:
-            folded = reply.fold(disclosed.body) if self._foldable else None
+            folded = reply.fold(Addition(footprint=disclosed.body)) if self._foldable else None
             length = None if folded is None else len(folded)
             start = self._with_headers(start, footprint=disclosed.header, length=length)
             end["body"] = whole if folded is None else folded
@@ -270,16 +284,16 @@ class Exchange:
         return outgoing
 
     async def _settle_json(self, whole: bytes) -> tuple[disclosure.Disclosure | None, Reply]:
-        reply = self._dialect.read_reply(whole)
         settlement = self._settlement
+        reply = self._dialect.read_reply(whole, settlement.request)
         if reply.failed:
-            settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
+            if settlement.request.is_lookup:
+                settlement.drop()
+            else:
+                settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
             return None, reply
-        usage = reply.usage
-        if usage is None:
-            usage = await settlement.count(reply.output_text())
-        footprint = settlement.settle("completed", usage, busy_s=reply.busy_s)
-        return disclosure.disclose(settlement.request_id, usage, footprint), reply
+        settled = await settlement.close("completed", reply.told, reply.output_text)
+        return None if settled is None else disclosure.disclose(settlement.request_id, *settled), reply
 
     # -- a stream ---------------------------------------------------------------------------------------------------
 
@@ -317,37 +331,30 @@ class Exchange:
             count = reader.events_count
             if count != self._noted_count:
                 self._noted_count = count
-                so_far = Usage(input_tokens=None, output_tokens=count, source="estimated")
-                settlement.note_progress(reader.usage or so_far, reader.busy_s, self._clock_s())
+                settlement.note_progress(count, reader.told)
         except Exception as error:  # metering must not break the app's reply
             self._meter.failed(error)
 
     async def _end_stream(self, reader: StreamReader) -> bytes:
         """The reader holds the event that ends the stream: charge, and fold the footprint into it."""
-        footprint: bytes | None = None
+        addition: Addition | None = None
         try:
             if not self._settlement.is_settled:
                 disclosed = await self._settle_stream(reader, "upstream_error" if reader.failed else "completed")
-                footprint = disclosed.body if disclosed is not None and self._foldable else None
+                if disclosed is not None and self._foldable:
+                    addition = Addition(footprint=disclosed.body)
         except Exception as error:  # the held event must go out
             self._meter.failed(error)
         try:
-            return reader.release(footprint)
+            return reader.release(addition)
         except Exception as error:  # then as it came
             self._meter.failed(error)
             return reader.close()
 
     async def _settle_stream(self, reader: StreamReader, outcome: Outcome) -> disclosure.Disclosure | None:
         settlement = self._settlement
-        usage = reader.usage
-        if usage is None:
-            text = reader.output_text()
-            if not text and outcome != "completed":
-                settlement.settle(outcome, NO_USAGE, footprint=NOTHING_GENERATED)
-                return None
-            usage = await settlement.count(text)
-        footprint = settlement.settle(outcome, usage, busy_s=reader.busy_s)
-        return disclosure.disclose(settlement.request_id, usage, footprint)
+        settled = await settlement.close(outcome, reader.told, reader.output_text)
+        return None if settled is None else disclosure.disclose(settlement.request_id, *settled)
 
     def _outcome(self, reader: StreamReader) -> Outcome:
         """How a stream ended: by its protocol's own terminator, never by the end of the body."""
@@ -370,23 +377,11 @@ class Exchange:
 
     def _settle_broken_off(self) -> None:
         settlement, reader = self._settlement, self._reader
-        if reader is None and settlement.uncounted_text:
-            # The reply was whole, but its client left while it was counted.
-            settlement.settle_counted("client_gone", settlement.uncounted_text, None)
-            return
         if reader is None:
             outcome: Outcome = "client_gone" if self._client_gone else "upstream_error"
+            settlement.break_off(outcome, NOTHING_TOLD, str)
         else:
-            outcome = self._outcome(reader)
-            if reader.usage is not None:
-                settlement.settle(outcome, reader.usage, busy_s=reader.busy_s)
-                return
-            text = reader.output_text()
-            if text:
-                settlement.settle_counted(outcome, text, reader.busy_s)
-                return
-        # Nothing was seen. A client that left had its answer worked on all that time; an app that failed made none.
-        settlement.settle(outcome, NO_USAGE, footprint=None if outcome == "client_gone" else NOTHING_GENERATED)
+            settlement.break_off(self._outcome(reader), reader.told, reader.output_text)
 
     def _with_headers(self, start: Message, *, footprint: bytes | None = None, length: int | None = None) -> Message:
         if not self._disclose:

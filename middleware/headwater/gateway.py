@@ -26,6 +26,7 @@ from headwater.dialects.base import Dialect
 from headwater.errors import ConfigError, DialectError
 from headwater.exchange import Exchange
 from headwater.middleware import FootprintMiddleware, of_scope
+from headwater.records import Target
 
 log = logging.getLogger("headwater")
 # RFC 9110 section 7.6.1: these belong to one connection and are not forwarded.
@@ -176,7 +177,7 @@ class Gateway:
         if exchange is None or dialect is None or not self._asks_for_usage:
             return None
         try:
-            request = dialect.read_request(body)
+            request = dialect.read_request(body, Target(method=scope["method"], path=scope["path"]))
             asking = dialect.ask_for_usage(body) if request.stream and not request.usage_asked else body
         except DialectError:
             return None

@@ -34,7 +34,8 @@ def wants_disclosure(scope: Scope) -> bool:
 class Kind(NamedTuple):
     """What a reply is, by its headers."""
 
-    is_stream: bool
+    content_type: bytes
+    """In lower case, without parameters."""
     is_json: bool
     is_encoded: bool
     is_disclosed: bool
@@ -45,13 +46,13 @@ class Kind(NamedTuple):
 
 def of(start: Message) -> Kind:
     """Read the headers of a response's start message."""
-    is_stream = is_json = is_encoded = is_disclosed = False
+    content_type = b""
+    is_json = is_encoded = is_disclosed = False
     may_fold = True
     for raw_name, value in start["headers"]:
         name = raw_name.lower()
         if name == b"content-type":
             content_type = value.partition(b";")[0].strip().lower()
-            is_stream = content_type == b"text/event-stream"
             is_json = content_type == b"application/json" or content_type.endswith(b"+json")
         elif name == b"content-encoding":
             is_encoded = value.strip().lower() not in (b"", b"identity")
@@ -59,7 +60,7 @@ def of(start: Message) -> Kind:
             is_disclosed = True
         elif name in _SEALS or (name == b"cache-control" and b"no-transform" in value.lower()):
             may_fold = False
-    return Kind(is_stream, is_json, is_encoded, is_disclosed, may_fold)
+    return Kind(content_type, is_json, is_encoded, is_disclosed, may_fold)
 
 
 def disclosed(

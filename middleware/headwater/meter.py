@@ -111,10 +111,13 @@ class Meter:
 
     def open(self, charge: Charge, served: Served) -> None:
         """Note an exchange in the journal, as it would be charged if this process died now."""
+        self._document(served)
+        self.ledger.provisional(charge)
+
+    def _document(self, served: Served) -> None:
         if served.deployment_hash and served.deployment_hash not in self._documented:
             self.ledger.document(served.deployment_hash, served.document)
             self._documented.add(served.deployment_hash)
-        self.ledger.provisional(charge)
 
     def charge(
         self,
@@ -127,6 +130,7 @@ class Meter:
         usage: Usage,
         observation: Observation,
         footprint: Footprint | Unknown,
+        once: str = "",
     ) -> Charge:
         """Make the record that goes into the ledger, ended now."""
         known = footprint if isinstance(footprint, Footprint) else None
@@ -144,10 +148,12 @@ class Meter:
             observation=observation,
             amounts=None if known is None else amounts(known),
             reason=footprint.reason if isinstance(footprint, Unknown) else "",
+            once=once,
         )
 
-    def enter(self, charge: Charge) -> None:
+    def enter(self, charge: Charge, served: Served) -> None:
         """Write a final charge into the journal and the metrics."""
+        self._document(served)
         self.ledger.charge(charge)
         self.telemetry.charged(charge)
 

@@ -19,6 +19,7 @@ from headwater.exchange import Exchange
 from headwater.hours import HoursOf
 from headwater.identity import Identify
 from headwater.meter import Meter
+from headwater.records import Target
 from headwater.telemetry import MeterProvider
 
 log = logging.getLogger("headwater")
@@ -105,7 +106,8 @@ class FootprintMiddleware:
             await wellknown.answer(self._meter, path.removeprefix(_PREFIX), scope, receive, send)
         else:
             try:
-                exchange = Exchange(self._meter, dialect, scope, receive, send)
+                target = Target(method=scope["method"], path=path, query=scope.get("query_string", b""))
+                exchange = Exchange(self._meter, dialect, target, scope, receive, send)
             except Exception as error:  # an operator's `identify` may fail; the app must not
                 self._meter.failed(error)
                 await self.app(scope, receive, send)

@@ -3,85 +3,67 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
-from statistics import median
-from typing import Final
+from typing import Final, TypeGuard
 
 from headwater import ulid
 from headwater.dialects.base import Dialect
-from headwater.errors import DialectError
+from headwater.errors import DialectError, NotOurs
 from headwater.meter import Meter
 from headwater.records import (
     NO_USAGE,
     NOTHING_OBSERVED,
+    NOTHING_TOLD,
     ChatRequest,
     CountSource,
     Footprint,
-    Mix,
+    Hour,
     Observation,
     Outcome,
+    Target,
+    Told,
     Unknown,
     Usage,
 )
 from headwater.serving import Served
+from headwater.watch import Watch
 
 NOTHING_GENERATED: Final = Unknown(reason="nothing-generated")
 _PROCESS_DIED: Final = Unknown(reason="process-died")
-FEWEST_GAPS: Final = 8
-_MOST_ARRIVALS: Final = 4096  # a median of so many is as good as one of all
+_SERVED_REMOTELY: Final = Unknown(reason="served-remotely")
 _INLINE_COUNT_CHARACTERS: Final = 20_000  # about 1 ms of tiktoken; a thread hop costs as much
+_WORST_LAST: Final[tuple[CountSource, ...]] = ("upstream", "counted", "estimated", "unknown")
+
+Text = Callable[[], str]
+"""Makes the generated text when it is needed: parsing it for nothing would be a waste."""
 
 
 class Settlement:
     """One exchange on its way into the ledger."""
 
     __slots__ = (
-        "_admitted_s",
-        "_arrivals_s",
-        "_dialect",
-        "_entered_integral_s",
-        "_entered_s",
-        "_first_s",
-        "_is_charged",
-        "_is_in_flight",
-        "_meter",
-        "_seen",
-        "_served",
-        "_started_ms",
-        "is_settled",
-        "request",
-        "request_id",
-        "uncounted_text",
-        "user",
-        "waited_s",
-    )
+        "_dialect", "_is_charged", "_meter", "_served", "_started_ms", "_uncounted", "is_settled", "request", "request_id",
+        "target", "user", "watch",
+    )  # fmt: skip
 
-    def __init__(self, meter: Meter, dialect: Dialect, user: str) -> None:
+    def __init__(self, meter: Meter, dialect: Dialect, target: Target, user: str) -> None:
         self._meter = meter
         self._dialect = dialect
         self._started_ms = int(meter.wall_s() * 1000)
         self.request_id = ulid.new(self._started_ms)
+        self.target = target
         self.user = user
         self.request = ChatRequest(model=None)
         self.is_settled = False
-        self.uncounted_text = ""
+        self._uncounted: tuple[str, Told] | None = None
         """The answer whose count was cut short."""
-        self._is_in_flight = False
         self._is_charged = False
-        self.waited_s = 0.0
-        """Time that the client made us wait for it; not charged."""
         self._served: Served | None = None
-        self._admitted_s = 0.0
-        self._first_s: float | None = None
-        self._entered_s: float | None = None
-        self._entered_integral_s = 0.0
-        self._seen: Observation | None = None
-        """What was seen until the counting of tokens began, which is not the server's time."""
-        self._arrivals_s: deque[float] | None = None
-        """When the chunks of a stream came, where their pace tells something."""
+        self.watch: Watch | None = None
+        """What is seen of it, once it is admitted."""
 
     @property
     def is_admitted(self) -> bool:
@@ -93,157 +75,213 @@ class Settlement:
         """Admitted and not settled yet."""
         return self._served is not None and not self.is_settled
 
+    @property
+    def is_uncounted(self) -> bool:
+        """The reply was whole, but its client left while its tokens were counted."""
+        return self._uncounted is not None
+
     def admit(self, body: bytes) -> Served:
-        """The request is whole: find its deployment, note it in the journal, and count it in unless it asks for a stream."""
-        if body:
-            try:  # noqa: SIM105 - `suppress` takes longer than all of this
-                self.request = self._dialect.read_request(body)
-            except DialectError:
-                pass  # no request of this API, so no model; the app will say what is wrong with it
-        meter = self._meter
-        served = self._served = meter.serving.of(self.request.model)
-        self._admitted_s = meter.clock_s()
-        if not self.request.stream:
-            self._count_in(served, self._admitted_s)
-        self._note(served, NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
+        """The request is whole: find its deployment, note it in the journal, and count it in unless it asks for a stream.
+
+        Raises:
+            NotOurs: it only looks like a request to an LLM.
+        """
+        try:
+            self.request = self._dialect.read_request(body, self.target)
+        except NotOurs:
+            raise
+        except DialectError:
+            pass  # no request of this API, so no model; the app will say what is wrong with it
+        meter, request = self._meter, self.request
+        served = self._served = meter.serving.of(request.model)
+        watch = self.watch = Watch(served, meter.clock_s())
+        if request.is_lookup:
+            return served  # the work was another exchange's
+        if not request.stream:
+            watch.count_in(meter.clock_s())
+        self._note(NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
         return served
 
     def saw_first_byte(self, now_s: float) -> None:
-        """The stream has begun; only the first call counts.
+        """The stream has begun.
 
         Only now does it count as in flight: what waits in the server's queue shares nothing with those that are served.
         """
-        if self._first_s is None:
-            self._first_s = now_s
+        if self.watch is not None:
+            self.watch.saw_first_byte(now_s)
             self.count_in(now_s)
 
     def count_in(self, now_s: float) -> None:
         """The server is at work on it: from now on it counts as in flight, if it did not already."""
-        if self._served is not None and self.is_open:
-            self._count_in(self._served, now_s)
+        if self.watch is not None and self.is_open and not self.request.is_lookup:
+            self.watch.count_in(now_s)
 
-    def _count_in(self, served: Served, now_s: float) -> None:
-        if self._entered_s is None:
-            self._entered_s = now_s
-            self._entered_integral_s = served.load.enter(now_s)
-            self._is_in_flight = True
+    def count_out(self) -> None:
+        """The exchange no longer counts as in flight. Once; to be called whatever else fails."""
+        if self.watch is not None:
+            self.watch.count_out(self._meter.clock_s())
 
     def arrivals(self) -> deque[float] | None:
         """Where to note when the chunks of a stream come; None where nobody asks."""
-        if self._served is not None and self._served.is_paced:
-            self._arrivals_s = deque(maxlen=_MOST_ARRIVALS)
-        return self._arrivals_s
+        return None if self.watch is None else self.watch.arrivals()
 
-    def note_progress(self, usage: Usage, busy_s: float | None, now_s: float) -> None:
+    def note_progress(self, events_count: int, told: Told) -> None:
         """Write down how far the exchange has come: what to charge if this process dies now."""
-        served = self._admitted()
-        observation = self._observation(served, now_s, busy_s)
-        self._note(served, usage, observation, self._meter.footprint(served, usage, observation))
+        if self.request.is_lookup:
+            return
+        served, watch = self._admitted()
+        so_far = Usage(input_tokens=None, output_tokens=events_count, source="estimated")
+        usage = told.usage if _is_whole(told.usage) else so_far
+        observation = replace(watch.so_far(self._meter.clock_s(), self._hour(served)), busy_s=told.busy_s)
+        self._note(usage, observation, self._meter.footprint(served, usage, observation))
 
-    def refuse(self) -> None:
-        """The app turned the caller away: nothing is charged, and no account is opened."""
+    def drop(self) -> None:
+        """Nothing is charged, and no account is opened: the caller was turned away, or another exchange is the one that
+        counts."""
         self.is_settled = True
         self.count_out()
-        self._meter.ledger.forget(self.request_id)
+        if not self.request.is_lookup:
+            self._meter.ledger.forget(self.request_id)
+
+    async def close(self, outcome: Outcome, told: Told, text: Text) -> tuple[Usage, Footprint | Unknown] | None:
+        """Settle an exchange that has ended, its tokens counted where the upstream was silent; off the event loop when that
+        takes long. None: nothing was charged.
+
+        While it awaits, the exchange is settled to everybody else; a cancelled count opens it again, its text kept.
+        """
+        if self._is_dropped(told):
+            self.drop()
+            return None
+        usage = told.usage
+        if not _is_whole(usage):
+            generated = text()
+            if not generated and usage is None and outcome != "completed":
+                return NO_USAGE, self.settle(outcome, NO_USAGE, footprint=NOTHING_GENERATED)
+            self._end_watch()
+            if self._is_small(generated):
+                usage = self._count(generated, usage)
+            else:
+                self._uncounted = generated, told
+                self.is_settled = True
+                try:
+                    usage = await asyncio.to_thread(self._count, generated, usage)
+                except BaseException:
+                    self.is_settled = False
+                    raise
+        return usage, self.settle(outcome, usage, told)
+
+    def break_off(self, outcome: Outcome, told: Told, text: Text) -> None:
+        """Settle an exchange that broke off. Never awaits: its task may be cancelled right now."""
+        if self._is_dropped(told):
+            self.drop()
+            return
+        if self._uncounted is not None:
+            generated, told = self._uncounted
+            outcome = "client_gone"
+        elif _is_whole(told.usage):
+            self.settle(outcome, told.usage, told)
+            return
+        else:
+            generated = text()
+        if not generated and told.usage is None:
+            # Nothing was seen. A client that left had its answer worked on all that time; an app that failed made none.
+            self.settle(outcome, NO_USAGE, told, footprint=None if outcome == "client_gone" else NOTHING_GENERATED)
+            return
+        self._end_watch()
+        if self._is_small(generated):
+            self.settle(outcome, self._count(generated, told.usage), told)
+            return
+        self.is_settled = True
+        self._meter.later(self._settle_later(outcome, generated, told))
 
     def settle(
-        self,
-        outcome: Outcome,
-        usage: Usage,
-        *,
-        busy_s: float | None = None,
-        footprint: Unknown | None = None,
+        self, outcome: Outcome, usage: Usage, told: Told = NOTHING_TOLD, *, footprint: Unknown | None = None
     ) -> Footprint | Unknown:
         """Count the exchange out, price it, and write its charge into the journal; once, whoever asks again.
 
         `footprint`: the reason why there is none, where that is known; else it is estimated. Where tokens were counted, the
         exchange ended when that began.
         """
-        meter, served = self._meter, self._admitted()
-        if self.request.images_count:
-            usage = replace(usage, images_count=self.request.images_count)
-        mix, itl_s = served.mixture.mix(), self._itl_s(usage)
-        if self._seen is None:
-            observation = self._observation(served, meter.clock_s(), busy_s, mix, itl_s)
+        meter, (served, watch), request = self._meter, self._admitted(), self.request
+        if request.images_count:
+            usage = replace(usage, images_count=request.images_count)
+        if request.is_lookup:
+            observation = NOTHING_OBSERVED
         else:
-            observation = replace(self._seen, busy_s=busy_s, mix=mix, itl_s=itl_s)
+            observation = watch.seen(meter.clock_s(), self._hour(served), usage)
+            if told.busy_s is not None:
+                observation = replace(observation, busy_s=told.busy_s)
         self.is_settled = True
         self.count_out()
+        if footprint is None and told.remote and not served.is_paced:
+            footprint = _SERVED_REMOTELY
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
         if self._is_charged:
             return found
         self._is_charged = True
         if outcome == "completed" and isinstance(found, Footprint):  # what has none says nothing
             served.mixture.add(usage)
-        meter.enter(
-            meter.charge(
-                request_id=self.request_id,
-                user=self.user,
-                started_ms=self._started_ms,
-                outcome=outcome,
-                served=served,
-                usage=usage,
-                observation=observation,
-                footprint=found,
-            )
+        charge = meter.charge(
+            request_id=self.request_id,
+            user=self.user,
+            started_ms=self._started_ms,
+            outcome=outcome,
+            served=served,
+            usage=usage,
+            observation=observation,
+            footprint=found,
+            once=_once(self._dialect, told),
         )
+        meter.enter(charge, served)
         return found
 
-    def count_out(self) -> None:
-        """The exchange no longer counts as in flight. Once; to be called whatever else fails."""
-        if self._served is not None and self._is_in_flight:
-            self._is_in_flight = False
-            self._served.load.leave(self._meter.clock_s())
-
-    async def count(self, text: str) -> Usage:
-        """Count the tokens of prompt and answer where the upstream was silent; off the event loop when that takes long.
-
-        While it awaits, the exchange is settled to everybody else; a cancelled count opens it again, its text kept.
-        """
-        self._note_seen()
-        if self._is_small(text):
-            return self._count(text)
-        self.uncounted_text = text
-        self.is_settled = True
+    async def _settle_later(self, outcome: Outcome, text: str, told: Told) -> None:
         try:
-            return await asyncio.to_thread(self._count, text)
-        except BaseException:
-            self.is_settled = False
-            raise
-
-    def settle_counted(self, outcome: Outcome, text: str, busy_s: float | None) -> None:
-        """Settle an exchange that broke off, with its tokens counted. Never awaits: its task may be cancelled right now."""
-        self._note_seen()
-        if self._is_small(text):
-            self.settle(outcome, self._count(text), busy_s=busy_s)
-            return
-        self.is_settled = True
-        self._meter.later(self._settle_later(outcome, text, busy_s))
-
-    async def _settle_later(self, outcome: Outcome, text: str, busy_s: float | None) -> None:
-        try:
-            usage = await asyncio.to_thread(self._count, text)
-            self.settle(outcome, usage, busy_s=busy_s)
+            usage = await asyncio.to_thread(self._count, text, told.usage)
+            self.settle(outcome, usage, told)
         except Exception as error:
             self._meter.failed(error)
+
+    def _is_dropped(self, told: Told) -> bool:
+        """Whether another exchange is the one that counts: the generation goes on, or this one only looked it up."""
+        return told.is_pending or (self.request.is_lookup and not (told.once and told.usage))
 
     def _is_small(self, text: str) -> bool:
         return len(text) + len(self.request.raw) <= _INLINE_COUNT_CHARACTERS
 
-    def _count(self, text: str) -> Usage:
+    def _count(self, text: str, known: Usage | None) -> Usage:
+        """What the upstream said, with what it left out counted here."""
         counter, model = self._meter.counter, self.request.model
-        made = counter.count_text(text, model)
-        given = counter.count_prompt(self._dialect.prompt(self.request), model) if self.request.raw else None
-        source: CountSource = made.source if given is None or given.source == made.source else "estimated"
+        sources: list[CountSource] = [] if known is None else [known.source]
+        known = known or NO_USAGE
+        input_tokens, output_tokens = known.input_tokens, known.output_tokens
+        if output_tokens is None:
+            made = counter.count_text(text, model)
+            output_tokens = made.tokens
+            sources.append(made.source)
+        if input_tokens is None and self.request.raw:
+            given = counter.count_prompt(self._dialect.prompt(self.request), model)
+            input_tokens = given.tokens
+            sources.append(given.source)
+        source = max(sources, key=_WORST_LAST.index)
         if source == "estimated":
             self._meter.note_estimate()
-        return Usage(input_tokens=None if given is None else given.tokens, output_tokens=made.tokens, source=source)
+        return replace(known, input_tokens=input_tokens, output_tokens=output_tokens, source=source)
 
-    def _admitted(self) -> Served:
+    def _admitted(self) -> tuple[Served, Watch]:
         assert self._served is not None  # noqa: S101 - nothing is settled before it is admitted
-        return self._served
+        assert self.watch is not None  # noqa: S101
+        return self._served, self.watch
 
-    def _note(self, served: Served, usage: Usage, observation: Observation, footprint: Footprint | Unknown) -> None:
+    def _end_watch(self) -> None:
+        served, watch = self._admitted()
+        watch.end(self._meter.clock_s(), self._hour(served))
+
+    def _hour(self, served: Served) -> Hour | None:
+        return None if served.hours is None else served.hours.at(self._meter.wall_s())
+
+    def _note(self, usage: Usage, observation: Observation, footprint: Footprint | Unknown) -> None:
+        served, _ = self._admitted()
         charge = self._meter.charge(
             request_id=self.request_id,
             user=self.user,
@@ -256,49 +294,11 @@ class Settlement:
         )
         self._meter.open(charge, served)
 
-    def _observation(
-        self,
-        served: Served,
-        now_s: float,
-        busy_s: float | None,
-        mix: Mix | None = None,
-        itl_s: float | None = None,
-    ) -> Observation:
-        hour = None if served.hours is None else served.hours.at(self._meter.wall_s())
-        return Observation(
-            elapsed_s=max(0.0, now_s - self._admitted_s - self.waited_s),
-            busy_s=busy_s,
-            ttft_s=None if self._first_s is None else self._first_s - self._admitted_s,
-            concurrency_count=self._concurrency(served, now_s),
-            itl_s=itl_s,
-            mix=mix,
-            grid_g_per_kwh=None if hour is None else hour.grid_g_per_kwh,
-            wet_bulb_c=None if hour is None else hour.wet_bulb_c,
-        )
 
-    def _concurrency(self, served: Served, now_s: float) -> float:
-        if self._entered_s is None:  # a stream that never began
-            return served.load.in_flight_count + 1.0
-        return served.load.concurrency(self._entered_integral_s, self._entered_s, now_s)
-
-    def _note_seen(self) -> None:
-        if self._seen is None:
-            self._seen = self._observation(self._admitted(), self._meter.clock_s(), None)
-
-    def _itl_s(self, usage: Usage) -> float | None:
-        """The pace of the tokens, where it tells something and was seen."""
-        if self._arrivals_s is None or usage.output_tokens is None:
-            return None
-        return inter_token_s(self._arrivals_s, usage.output_tokens - (usage.reasoning_tokens or 0))
+def _is_whole(usage: Usage | None) -> TypeGuard[Usage]:
+    return usage is not None and usage.input_tokens is not None and usage.output_tokens is not None
 
 
-def inter_token_s(arrivals_s: Sequence[float], tokens_count: int) -> float | None:
-    """Median seconds between two tokens, from when the chunks came; None where there are too few to tell.
-
-    A chunk may carry several tokens: the median gap between chunks is divided by their mean number.
-    """
-    gaps_s = [later - earlier for earlier, later in pairwise(arrivals_s)]
-    if len(gaps_s) < FEWEST_GAPS or tokens_count <= 0:
-        return None
-    seconds = median(gaps_s) * len(arrivals_s) / max(tokens_count, len(arrivals_s))
-    return seconds if seconds > 0 else None
+def _once(dialect: Dialect, told: Told) -> str:
+    """What all sightings of one generation share; the upstream's id itself is nobody's business."""
+    return hashlib.sha256(f"{dialect.name}:{told.once}".encode()).hexdigest()[:32] if told.once else ""

@@ -6,6 +6,7 @@ segments, so that no text makes a count slow beyond its length, and special toke
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -66,8 +67,9 @@ class TokenCounter:
 
     def count_prompt(self, prompt: Prompt, model: str | None) -> TokenCount:
         """The tokens of a chat prompt: its texts, and what the chat format puts around them."""
-        counts = [self.count_text(text, model) for text in prompt.texts]
-        tokens = sum(count.tokens for count in counts) + _TOKENS_PRIMING
+        tools = (json.dumps([each.name, each.description, each.schema]) for each in prompt.tools)
+        counts = [self.count_text(text, model) for text in (*prompt.texts, *tools)]
+        tokens = sum(count.tokens for count in counts) + prompt.tokens_count + _TOKENS_PRIMING
         tokens += _TOKENS_PER_MESSAGE * prompt.messages_count + _TOKENS_PER_NAME * prompt.names_count
         is_counted = self.ready and all(count.source == "counted" for count in counts)
         return TokenCount(tokens=tokens, source="counted" if is_counted else "estimated")

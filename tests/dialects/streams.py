@@ -9,11 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from headwater.dialects.base import Addition, StreamReader
 from headwater.dialects.openai_chat import OpenAIChat
-from headwater.dialects.openai_stream import OpenAIChatStream
-from headwater.records import Usage
+from headwater.dialects.openai_stream import OpenAIStream
+from headwater.records import ChatRequest, Target, Usage
 
+TARGET = Target(method="POST", path="/v1/chat/completions")
 FOOTPRINT = b'{"v":1,"energy_j":412.7}'
+ADDITION = Addition(footprint=FOOTPRINT)
+ASKED_FOR = ChatRequest(model="gpt-4o")
 ABSENT: Any = object()
 DONE = b"data: [DONE]\n\n"
 USAGE = {
@@ -163,11 +167,14 @@ class Seen:
     events_count: int
 
 
-def reader(*, asked: bool = False, injected: bool = False, n: int = 1) -> OpenAIChatStream:
+def reader(*, asked: bool = False, injected: bool = False, n: int = 1) -> OpenAIStream:
     """A reader for a request with these properties."""
     body = {"model": "gpt-4o", "stream": True, "n": n, "stream_options": {"include_usage": asked}}
     dialect = OpenAIChat()
-    return dialect.stream_reader(dialect.read_request(json.dumps(body).encode()), usage_injected=injected)
+    request = dialect.read_request(json.dumps(body).encode(), TARGET)
+    reader = dialect.stream_reader(request, b"text/event-stream", usage_injected=injected)
+    assert reader is not None
+    return reader
 
 
 def run(
@@ -178,8 +185,12 @@ def run(
     n: int = 1,
     footprint: bytes | None = FOOTPRINT,
 ) -> Seen:
-    """Feed the chunks as the middleware does."""
-    each = reader(asked=asked, injected=injected, n=n)
+    """Feed the chunks of an OpenAI stream as the middleware does."""
+    return feed(reader(asked=asked, injected=injected, n=n), chunks, footprint=footprint)
+
+
+def feed(each: StreamReader, chunks: Iterable[bytes], *, footprint: bytes | None = FOOTPRINT) -> Seen:
+    """Feed the chunks of any stream as the middleware does."""
     sent: list[bytes] = []
     held_count = 0
     for chunk in chunks:
@@ -187,18 +198,23 @@ def run(
         sent.append(out)
         if is_held:
             held_count += 1
-            sent.append(each.release(footprint))
+            sent.append(each.release(None if footprint is None else Addition(footprint=footprint)))
     sent.append(each.close())
     return Seen(
         sent=b"".join(sent),
-        usage=each.usage,
-        busy_s=each.busy_s,
+        usage=each.told.usage,
+        busy_s=each.told.busy_s,
         text=each.output_text(),
         complete=each.complete,
         failed=each.failed,
         held_count=held_count,
         events_count=each.events_count,
     )
+
+
+def unfolded(sent: bytes) -> bytes:
+    """What was sent without the footprint that was folded into it."""
+    return sent.replace(b',"footprint":' + FOOTPRINT, b"").replace(b'"footprint":' + FOOTPRINT, b"")
 
 
 def bytewise(body: bytes) -> list[bytes]:

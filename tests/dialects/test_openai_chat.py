@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from headwater import dialects
 from headwater.dialects.openai_chat import OpenAIChat
 from headwater.errors import DialectError
-from headwater.records import ChatRequest, Usage
-from tests.dialects.streams import FOOTPRINT, TIMINGS, USAGE
+from headwater.records import ChatRequest, Picture, Tool, Usage
+from tests.dialects.streams import ADDITION, ASKED_FOR, FOOTPRINT, TARGET, TIMINGS, USAGE
 
 CHAT = OpenAIChat()
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "Hello there."}, "finish_reason": "stop"}
@@ -32,7 +32,7 @@ def encode(document: object) -> bytes:
 
 
 def usage_of(usage: object, **members: object) -> Usage | None:
-    return CHAT.read_reply(encode({"choices": [CHOICE], "usage": usage, **members})).usage
+    return CHAT.read_reply(encode({"choices": [CHOICE], "usage": usage, **members}), ASKED_FOR).told.usage
 
 
 # -- the table ----------------------------------------------------------------------------------------------------------
@@ -73,14 +73,14 @@ def test_a_request_says_what_was_asked() -> None:
         {"model": "gpt-4o", "stream": True, "n": 2, "stream_options": {"include_usage": True}, "messages": []}
     )
 
-    assert CHAT.read_request(body) == ChatRequest(
+    assert CHAT.read_request(body, TARGET) == ChatRequest(
         model="gpt-4o", stream=True, usage_asked=True, choices_count=2, raw=body
     )
 
 
 @pytest.mark.parametrize("n", [None, 0, -1, True, False, 2.0, "2", 10**30, [2]])
 def test_a_count_of_choices_that_is_no_count_is_one(n: object) -> None:
-    assert CHAT.read_request(encode({"n": n})).choices_count == 1
+    assert CHAT.read_request(encode({"n": n}), TARGET).choices_count == 1
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_count_of_choices_that_is_no_count_is_one(n: object) -> None:
     ],
 )
 def test_wrong_types_are_absent_and_never_an_error(odd: dict[str, object]) -> None:
-    found = CHAT.read_request(encode(odd))
+    found = CHAT.read_request(encode(odd), TARGET)
 
     assert (found.model, found.stream, found.usage_asked) == (None, False, False)
     assert CHAT.prompt(found).uncounted_parts_count == 0
@@ -101,7 +101,7 @@ def test_wrong_types_are_absent_and_never_an_error(odd: dict[str, object]) -> No
 @pytest.mark.parametrize("body", [b"", b"[]", b'"text"', b"null", b"{", b"\xff\xfe", b'{"a":1}x', b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_refused_with_its_size(body: bytes) -> None:
     with pytest.raises(DialectError, match=f"{len(body)} bytes is not a JSON object"):
-        CHAT.read_request(body)
+        CHAT.read_request(body, TARGET)
     with pytest.raises(DialectError, match="not a JSON object"):
         CHAT.ask_for_usage(body)
 
@@ -148,7 +148,7 @@ def test_a_request_that_only_a_lenient_parser_reads_is_not_rewritten() -> None:
 
 
 def prompt_of(**body: Any) -> Any:
-    return CHAT.prompt(CHAT.read_request(encode(body)))
+    return CHAT.prompt(CHAT.read_request(encode(body), TARGET))
 
 
 def test_a_prompt_is_the_text_of_messages_and_tools() -> None:
@@ -179,9 +179,10 @@ def test_a_prompt_is_the_text_of_messages_and_tools() -> None:
         '{"city":"Oslo"}',
         "tool",
         '{"c":3}',
-        json.dumps(tool, separators=(",", ":")),
     )
-    assert (prompt.messages_count, prompt.names_count, prompt.uncounted_parts_count) == (4, 1, 2)
+    assert prompt.tools == (Tool(name="get_weather", schema={"type": "object"}),)
+    assert prompt.pictures == (Picture(width_px=None, height_px=None),)
+    assert (prompt.messages_count, prompt.names_count, prompt.uncounted_parts_count) == (4, 1, 1)
 
 
 def test_older_and_rarer_shapes_of_messages_are_counted_too() -> None:
@@ -194,7 +195,8 @@ def test_older_and_rarer_shapes_of_messages_are_counted_too() -> None:
 
     prompt = prompt_of(messages=messages, functions=[{"name": "f"}])
 
-    assert prompt.texts == ("assistant", "f", "{}", "assistant", "g", "x", "assistant", "plain", "no", '{"name":"f"}')
+    assert prompt.texts == ("assistant", "f", "{}", "assistant", "g", "x", "assistant", "plain", "no")
+    assert prompt.tools == (Tool(name="f"),)
     assert prompt.messages_count == 3
 
 
@@ -203,7 +205,7 @@ def test_a_request_whose_body_was_not_kept_has_no_prompt() -> None:
 
 
 def test_the_text_of_a_prompt_is_in_no_repr() -> None:
-    request = CHAT.read_request(encode({"messages": [{"role": "user", "content": "secret"}]}))
+    request = CHAT.read_request(encode({"messages": [{"role": "user", "content": "secret"}]}), TARGET)
 
     assert "secret" not in repr(request)
     assert "secret" not in repr(CHAT.prompt(request))
@@ -310,7 +312,7 @@ def test_groq_puts_its_usage_into_a_member_of_its_own() -> None:
     ],
 )
 def test_busy_time_is_prefill_and_decode_or_unknown(timings: object, busy_s: float | None) -> None:
-    found = CHAT.read_reply(encode({"choices": [CHOICE], "timings": timings})).busy_s
+    found = CHAT.read_reply(encode({"choices": [CHOICE], "timings": timings}), ASKED_FOR).told.busy_s
 
     assert found == (None if busy_s is None else pytest.approx(busy_s))
 
@@ -328,7 +330,7 @@ def test_the_footprint_goes_into_the_usage_and_nothing_else_changes(usage: objec
     document = {"usage": usage, "choices": [{"message": message, "usage": usage}], "more": {"usage": usage}}
     body = json.dumps(document, indent=indent).encode() + b"\n"
 
-    folded = CHAT.read_reply(body).fold(FOOTPRINT)
+    folded = CHAT.read_reply(body, ASKED_FOR).fold(ADDITION)
 
     assert folded is not None
     assert json.loads(folded) == {
@@ -340,7 +342,7 @@ def test_the_footprint_goes_into_the_usage_and_nothing_else_changes(usage: objec
 
 @pytest.mark.parametrize("document", [{}, {"choices": []}, {"usage": None, "x": {"usage": {}}}, {"usage": 3}])
 def test_without_a_usage_object_the_footprint_goes_to_the_top_level(document: dict[str, object]) -> None:
-    folded = CHAT.read_reply(encode(document)).fold(FOOTPRINT)
+    folded = CHAT.read_reply(encode(document), ASKED_FOR).fold(ADDITION)
 
     assert folded is not None
     assert json.loads(folded) == {**document, "footprint": json.loads(FOOTPRINT)}
@@ -348,14 +350,14 @@ def test_without_a_usage_object_the_footprint_goes_to_the_top_level(document: di
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"oops", b'{"usage":{', b"\xff", b'{"x":\xff}', b'{"a":1}}', b"null"])
 def test_a_broken_reply_is_failed_and_cannot_be_folded(body: bytes) -> None:
-    reply = CHAT.read_reply(body)
+    reply = CHAT.read_reply(body, ASKED_FOR)
 
     assert reply.failed
     assert not reply.complete
-    assert reply.usage is None
-    assert reply.busy_s is None
+    assert reply.told.usage is None
+    assert reply.told.busy_s is None
     assert reply.output_text() == ""
-    assert reply.fold(FOOTPRINT) is None
+    assert reply.fold(ADDITION) is None
 
 
 @pytest.mark.parametrize(
@@ -368,14 +370,14 @@ def test_a_broken_reply_is_failed_and_cannot_be_folded(body: bytes) -> None:
     ],
 )
 def test_an_error_body_is_failed(document: object) -> None:
-    assert CHAT.read_reply(encode(document)).failed
+    assert CHAT.read_reply(encode(document), ASKED_FOR).failed
 
 
 def test_a_good_reply_is_complete_and_read() -> None:
-    reply = CHAT.read_reply(encode(REPLY))
+    reply = CHAT.read_reply(encode(REPLY), ASKED_FOR)
 
     assert (reply.complete, reply.failed) == (True, False)
-    assert reply.usage == Usage(
+    assert reply.told.usage == Usage(
         input_tokens=25, output_tokens=4, cached_tokens=0, reasoning_tokens=0, source="upstream"
     )
     assert reply.output_text() == "Hello there."
@@ -385,7 +387,7 @@ def test_a_good_reply_is_complete_and_read() -> None:
     "choices", [[], None, [{"finish_reason": None}], [CHOICE, {"finish_reason": ""}], [CHOICE, {}]]
 )
 def test_a_reply_with_an_unfinished_choice_is_not_complete(choices: object) -> None:
-    reply = CHAT.read_reply(encode({"choices": choices}))
+    reply = CHAT.read_reply(encode({"choices": choices}), ASKED_FOR)
 
     assert not reply.complete
     assert not reply.failed
@@ -395,15 +397,15 @@ def test_the_text_of_a_reply_is_that_of_all_choices_and_their_tool_calls() -> No
     calls = [{"function": {"name": "get_weather", "arguments": '{"city":"Oslo"}'}}]
     choices = [{"message": {"content": None, "tool_calls": calls}}, {"message": {"content": "Hi"}}, {"message": 3}, 4]
 
-    assert CHAT.read_reply(encode({"choices": choices})).output_text() == 'get_weather{"city":"Oslo"}Hi'
+    assert CHAT.read_reply(encode({"choices": choices}), ASKED_FOR).output_text() == 'get_weather{"city":"Oslo"}Hi'
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_a_reply_raise(body: bytes) -> None:
-    reply = CHAT.read_reply(body)
+    reply = CHAT.read_reply(body, ASKED_FOR)
 
     assert reply.output_text() is not None
-    assert reply.fold(FOOTPRINT) is None or not reply.failed or body.strip().startswith(b"{")
+    assert reply.fold(ADDITION) is None or not reply.failed or body.strip().startswith(b"{")
 
 
 json_values = st.recursive(
@@ -430,7 +432,7 @@ MEMBERS = [
 def test_no_json_makes_a_reader_raise(document: dict[str, object]) -> None:
     body = encode(document)
 
-    reply = CHAT.read_reply(body)
+    reply = CHAT.read_reply(body, ASKED_FOR)
     assert reply.output_text() is not None
-    assert (reply.usage, reply.busy_s) is not None
-    assert CHAT.prompt(CHAT.read_request(body)) is not None
+    assert (reply.told.usage, reply.told.busy_s) is not None
+    assert CHAT.prompt(CHAT.read_request(body, TARGET)) is not None

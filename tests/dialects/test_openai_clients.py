@@ -12,7 +12,7 @@ from openai._streaming import SSEDecoder
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from headwater.dialects.openai_chat import OpenAIChat
-from tests.dialects.streams import FOOTPRINT, STREAMS, bytewise, run
+from tests.dialects.streams import ADDITION, ASKED_FOR, FOOTPRINT, STREAMS, bytewise, run
 from tests.dialects.test_openai_chat import REPLY
 
 
@@ -44,7 +44,7 @@ def test_a_client_that_did_not_ask_sees_no_usage_but_the_footprint(name: str) ->
 
 
 def test_the_client_finds_the_footprint_in_a_whole_reply() -> None:
-    folded = OpenAIChat().read_reply(json.dumps(REPLY).encode()).fold(FOOTPRINT)
+    folded = OpenAIChat().read_reply(json.dumps(REPLY).encode(), ASKED_FOR).fold(ADDITION)
     assert folded is not None
 
     found = ChatCompletion.model_validate_json(folded)

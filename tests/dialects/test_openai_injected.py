@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.dialects import streams
 from tests.dialects.streams import (
+    ADDITION,
     DONE,
     FOOTPRINT,
     STREAMS,
@@ -142,7 +143,7 @@ def test_an_upstream_that_ignores_the_question_still_gets_its_footprint() -> Non
     reader.feed(delta("Hi") + delta(finish="stop"))
 
     assert reader.feed(DONE) == (b"", True)
-    assert reader.release(FOOTPRINT).endswith(b'"footprint":' + FOOTPRINT + b"}\n\n" + DONE)
+    assert reader.release(ADDITION).endswith(b'"footprint":' + FOOTPRINT + b"}\n\n" + DONE)
 
 
 def test_a_usage_event_without_a_finish_event_is_taken_out_all_the_same() -> None:

@@ -13,6 +13,7 @@ from headwater.dialects.sse import Event
 from headwater.records import Usage
 from tests.dialects import streams
 from tests.dialects.streams import (
+    ADDITION,
     DONE,
     FOOTPRINT,
     STREAMS,
@@ -196,7 +197,7 @@ def test_a_footprint_whose_place_has_gone_by_is_left_out() -> None:
 
     sent = b"".join(reader.feed(byte)[0] for byte in bytewise(last))
 
-    assert sent + reader.release(FOOTPRINT) == last
+    assert sent + reader.release(ADDITION) == last
 
 
 def test_comments_behind_a_waiting_finish_event_keep_their_place() -> None:
@@ -361,7 +362,7 @@ def test_a_chunk_that_only_a_lenient_parser_reads_is_read() -> None:
 
 
 def test_an_event_without_end_is_passed_on_and_no_longer_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headwater.dialects.openai_stream._MOST_EVENT_BYTES", 1000)
+    monkeypatch.setattr("headwater.dialects.stream._MOST_EVENT_BYTES", 1000)
     body = delta("Hi") + b"data: " + b"x" * 2000 + b"\n\n" + streams.ASKED
 
     for injected in (False, True):
@@ -374,6 +375,6 @@ def test_an_event_without_end_is_passed_on_and_no_longer_read(monkeypatch: pytes
 def test_release_and_close_of_a_stream_that_holds_nothing_send_nothing() -> None:
     reader = streams.reader()
 
-    assert reader.release(FOOTPRINT) == b""
+    assert reader.release(ADDITION) == b""
     assert reader.close() == b""
     assert reader.close() == b""

@@ -85,7 +85,7 @@ def test_a_place_in_the_data_is_found_among_the_raw_bytes() -> None:
     event = Event(b": note\ndata: {\ndata:  1}\n\n")
     assert event.data == b"{\n 1}"
 
-    assert event.insert(4, b"2") == b": note\ndata: {\ndata:  12}\n\n"
+    assert event.insert([(4, b"2")]) == b": note\ndata: {\ndata:  12}\n\n"
 
 
 @given(st.integers(0, 12), st.integers(0, 12))

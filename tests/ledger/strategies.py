@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 from hypothesis import strategies as st
 
 from headwater import ulid
-from headwater.records import Amounts, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
+from headwater.records import Amounts, Boundary, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 COUNTS = st.none() | st.integers(0, 2**40)
@@ -28,6 +29,16 @@ USERS = st.sampled_from(["anonymous", "ad" * 16, "b0" * 16, "c1" * 16])
 def amounts_of(values: st.SearchStrategy[int]) -> st.SearchStrategy[Amounts]:
     """All eleven amounts drawn from one strategy."""
     return st.builds(Amounts, **dict.fromkeys(Amounts.__dataclass_fields__, values))
+
+
+def _metered(seen: Observation) -> st.SearchStrategy[Observation]:
+    """What was seen, with and without energy that the upstream reported."""
+    metered = st.builds(
+        lambda joules, boundary: replace(seen, metered_j=joules, metered_boundary=boundary),
+        FIGURES,
+        st.sampled_from(get_args(Boundary)),
+    )
+    return st.just(seen) | metered
 
 
 def charges(
@@ -51,8 +62,10 @@ def charges(
             input_tokens=COUNTS,
             output_tokens=COUNTS,
             cached_tokens=COUNTS,
+            cache_write_tokens=COUNTS,
             reasoning_tokens=COUNTS,
             images_count=st.integers(0, 9),
+            count_ratio=st.just(1.0) | st.floats(1, 10),
             source=st.sampled_from(get_args(CountSource)),
         ),
         observation=st.builds(
@@ -65,7 +78,8 @@ def charges(
             mix=st.none() | MIXES,
             grid_g_per_kwh=st.none() | FIGURES,
             wet_bulb_c=st.none() | st.floats(-60, 60),
-        ),
+        ).flatmap(_metered),
         amounts=st.none() | amounts_of(amounts),
         reason=st.sampled_from(["", "model-not-in-catalog"]),
+        once=st.sampled_from(["", "0e" * 16]),
     )

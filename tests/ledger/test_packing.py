@@ -64,7 +64,7 @@ def test_a_name_beyond_255_bytes_is_refused() -> None:
         pack(charge(model="m" * 256))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x04" + pack(charge())[1:]])
+@pytest.mark.parametrize("data", [b"", b"\x05" + pack(charge())[1:]])
 def test_another_format_version_is_refused_with_the_remedy(data: bytes) -> None:
     with pytest.raises(LedgerError, match="upgrade headwater"):
         unpack(data)

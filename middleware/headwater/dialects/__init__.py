@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Final
+
+from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
 from headwater.dialects.openai_chat import OpenAIChat
 
-DIALECTS: tuple[Dialect, ...] = (OpenAIChat(),)
+DIALECTS: tuple[Dialect, ...] = (
+    OpenAIChat(),
+    Anthropic(),
+)
+_CACHED_PATH_CHARACTERS: Final = 200
 
 
 def find(method: str, path: str) -> Dialect | None:
     """The API that a request belongs to; None: not one of ours, let it pass untouched."""
+    return _cached(method, path) if len(path) <= _CACHED_PATH_CHARACTERS else _find(method, path)
+
+
+def _find(method: str, path: str) -> Dialect | None:
+    plain = path.rstrip("/").lower()
     for dialect in DIALECTS:
-        if dialect.matches(method, path):
+        if dialect.matches(method, plain):
             return dialect
     return None
+
+
+# Paths are the client's: what is kept of them is bounded.
+_cached = lru_cache(maxsize=4096)(_find)

@@ -1,13 +1,56 @@
 """The seam between the middleware and the APIs of LLM servers: bytes in, facts and bytes out. Sans I/O, no clock.
 
-A new API is one file that provides a `Dialect`, and one line in the table of `dialects/__init__.py`.
+A new API is one file that provides a `Dialect`, and one line in the table of `dialects/__init__.py`; README.md beside this
+file shows how. `whole.WholeReply` and the streams of `stream.py` do what all of them have in common.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-from headwater.records import ChatRequest, Prompt, Usage
+from headwater.records import ChatRequest, Prompt, Target, Told
+
+Operation = Literal["chat", "text_completion", "embeddings", "generate_content"]
+"""What is asked for, in the words of OpenTelemetry's `gen_ai.operation.name`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """What is folded into a reply.
+
+    `footprint`: a JSON object. `placement`: into the usage object, or to the end of the object that contains it. `beside`:
+    further members for the top level (`"energy":{...}`), without a comma around them. `comment`: a comment of server-sent
+    events, with its blank line, for before the end of a stream; b"" for none.
+    """
+
+    footprint: bytes
+    placement: Literal["usage", "top"] = "usage"
+    beside: bytes = b""
+    comment: bytes = b""
+
+
+class RawEvent(Protocol):
+    """One event of a stream as it came."""
+
+    @property
+    def raw(self) -> bytes:
+        """All its bytes."""
+        ...
+
+    @property
+    def data(self) -> bytes | None:
+        """Its data; None where it has none."""
+        ...
+
+    def insert(self, edits: Sequence[tuple[int, bytes]]) -> bytes:
+        """The raw event with texts, which have no line end, each before a data byte; first places first."""
+        ...
+
+    def raw_offset(self, at: int) -> int:
+        """The place of the data byte `at` in the raw event."""
+        ...
 
 
 class Reply(Protocol):
@@ -24,22 +67,16 @@ class Reply(Protocol):
         ...
 
     @property
-    def usage(self) -> Usage | None:
-        """The upstream's own counts; None where it gave none."""
-        ...
-
-    @property
-    def busy_s(self) -> float | None:
-        """The upstream's own prefill and decode time, where it tells."""
+    def told(self) -> Told:
+        """What the upstream itself says of its work: counts, times, energy."""
         ...
 
     def output_text(self) -> str:
         """All generated text joined, for counting. Parsed only when asked for."""
         ...
 
-    def fold(self, footprint: bytes) -> bytes | None:
-        """The body with `"footprint":<footprint>` inside its usage object (at the top level where it has none), every other
-        byte as it was; None where it cannot be folded."""
+    def fold(self, addition: Addition) -> bytes | None:
+        """The body with the addition inside, every other byte as it was; None where it cannot be folded."""
         ...
 
 
@@ -61,13 +98,8 @@ class StreamReader(Protocol):
         ...
 
     @property
-    def usage(self) -> Usage | None:
-        """The upstream's own counts, the last value seen; None where it gave none so far."""
-        ...
-
-    @property
-    def busy_s(self) -> float | None:
-        """The upstream's own prefill and decode time, where it tells."""
+    def told(self) -> Told:
+        """What the upstream itself has said of its work so far, the last value of each figure."""
         ...
 
     @property
@@ -79,8 +111,8 @@ class StreamReader(Protocol):
         """Take bytes from the upstream; return those to send now, and whether the end of the stream is held."""
         ...
 
-    def release(self, footprint: bytes | None) -> bytes:
-        """Let go of the held end, with the footprint folded in unless it is None."""
+    def release(self, addition: Addition | None) -> bytes:
+        """Let go of the held end, with the addition folded in unless it is None."""
         ...
 
     def close(self) -> bytes:
@@ -100,14 +132,21 @@ class Dialect(Protocol):
         """The name in receipts and metrics: `openai-chat`."""
         ...
 
-    def matches(self, method: str, path: str) -> bool:
-        """Whether a request to this path (as the app sees it, without root_path) is one of this API's."""
+    @property
+    def operation(self) -> Operation:
+        """What its requests ask for."""
         ...
 
-    def read_request(self, body: bytes) -> ChatRequest:
-        """Read what was asked.
+    def matches(self, method: str, path: str) -> bool:
+        """Whether a request is one of this API's. `path`: as the app sees it, without root_path, in lower case and without
+        slashes at its end: a server's leniency must not be a way past the meter."""
+        ...
+
+    def read_request(self, body: bytes, target: Target) -> ChatRequest:
+        """Read what was asked. `body` is empty where there is none, or where it was over the limit; `target` is as it came.
 
         Raises:
+            NotOurs: what is asked for is something else: the exchange passes untouched and unmetered.
             DialectError: the body is not a request of this API.
         """
         ...
@@ -116,17 +155,23 @@ class Dialect(Protocol):
         """The request's text, for counting its tokens when the upstream gives none."""
         ...
 
-    def read_reply(self, body: bytes) -> Reply:
-        """Read a whole JSON reply. Never raises on bad bytes: such a reply is `failed` and has no usage."""
+    def read_reply(self, body: bytes, request: ChatRequest) -> Reply:
+        """Read a whole JSON reply. Never raises on bad bytes: such a reply is `failed` and told nothing."""
         ...
 
-    def stream_reader(self, request: ChatRequest, *, usage_injected: bool) -> StreamReader:
-        """A reader for one streamed reply. `usage_injected`: usage was asked for in the client's place, so that the
-        chunk that it brings, and `"usage":null` on the others, must be taken out again."""
+    def stream_reader(
+        self, request: ChatRequest, content_type: bytes, *, usage_injected: bool = False
+    ) -> StreamReader | None:
+        """A reader for one streamed reply; None where a reply of this type is no stream of this API's.
+
+        `content_type`: in lower case, without parameters. `usage_injected`: usage was asked for in the client's place, so
+        that the chunk that it brings, and `"usage":null` on the others, must be taken out again.
+        """
         ...
 
     def ask_for_usage(self, body: bytes) -> bytes:
-        """The request body with usage on its stream asked for; every other member kept.
+        """The request body with usage on its stream asked for, every other member kept; the same body where this API need
+        not be asked.
 
         Raises:
             DialectError: the body is not a request of this API.

@@ -1,21 +1,18 @@
 """The shapes of OpenAI chat completions: typed first and fast, then leniently, and never an exception.
 
-Knows which member means what; does not know streams, lines or splices. A count is a non-negative integer; whatever else
-stands in its place (null, a boolean, a float, a string) is not a count, and the figure is then unknown, not zero.
+Knows which member means what; does not know streams, lines or splices.
 """
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from headwater.dialects.lenient import any_json, count, seconds
 from headwater.records import Usage
 
-_MOST_TOKENS: Final = 10**8  # a context is at most some 10^7 tokens; what is beyond is garbage
 _MS_PER_S: Final = 1000
-_MOST_MS: Final = 24 * 3600 * _MS_PER_S  # a day: what is beyond is garbage
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", bound=msgspec.Struct)
@@ -38,6 +35,7 @@ class StreamChoice(msgspec.Struct):
     index: Any = 0
     finish_reason: Any = None
     delta: Delta | None = None
+    text: Any = None
 
 
 class Chunk(msgspec.Struct):
@@ -72,6 +70,7 @@ class MessageChoice(msgspec.Struct):
     """One of the `choices` of a reply, with its text."""
 
     message: Delta | None = None
+    text: Any = None
 
 
 class MessageBody(msgspec.Struct):
@@ -124,25 +123,17 @@ class Shape(Generic[T]):
         return [self._lenient(choice, each) for each in value if isinstance(each, dict)]
 
 
-def any_json(text: bytes) -> Any:
-    """Any JSON value, also with NaN and lone surrogates, as Python servers send them; None where it is no JSON."""
-    for decode in (msgspec.json.decode, json.loads):
-        try:
-            return decode(text)
-        except (ValueError, RecursionError):
-            continue
-    return None
-
-
 def is_error(body: Chunk | ReplyBody) -> bool:
     """Whether the object reports an error: a truthy `error`, or an object that calls itself one."""
     return bool(body.error) or body.object == "error"
 
 
-def text_of(delta: Delta | None) -> str:
-    """All generated text of a delta or a message: reasoning, content, refusal, names and arguments of tool calls."""
+def text_of(choice: StreamChoice | MessageChoice) -> str:
+    """All generated text of a choice: reasoning, content, refusal, names and arguments of tool calls; `text` in legacy
+    completions."""
+    delta = choice.delta if isinstance(choice, StreamChoice) else choice.message
     if delta is None:
-        return ""
+        return choice.text if isinstance(choice.text, str) else ""
     texts: list[str] = []
     # Some servers say the same under both names while they rename the one to the other (vLLM).
     _add_content(delta.reasoning_content or delta.reasoning, texts)
@@ -174,11 +165,6 @@ def _add_call(call: Any, texts: list[str]) -> None:
 def _add_function(function: Any, texts: list[str]) -> None:
     if isinstance(function, dict):
         texts += [part for name in ("name", "arguments", "input") if isinstance(part := function.get(name), str)]
-
-
-def count(value: Any) -> int | None:
-    """The value where it is a count; None where it is anything else. A boolean is not a count."""
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
 def has_counts(usage: Any) -> bool:
@@ -254,12 +240,9 @@ def busy_s_of(timings: Any) -> float | None:
     """The time that llama.cpp says it spent on prefill and decode."""
     if not isinstance(timings, dict):
         return None
-    prompt_ms, predicted_ms = _duration(timings.get("prompt_ms")), _duration(timings.get("predicted_ms"))
-    return None if prompt_ms is None or predicted_ms is None else (prompt_ms + predicted_ms) / _MS_PER_S
-
-
-def _duration(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and 0 <= value <= _MOST_MS else None
+    prompt_s = seconds(timings.get("prompt_ms"), per_s=_MS_PER_S)
+    predicted_s = seconds(timings.get("predicted_ms"), per_s=_MS_PER_S)
+    return None if prompt_s is None or predicted_s is None else prompt_s + predicted_s
 
 
 def groq_usage(x_groq: Any) -> Any:

@@ -55,6 +55,18 @@ def find(text: bytes, name: str) -> tuple[int, int, int] | None:
     return None
 
 
+def span(text: bytes, path: tuple[str, ...]) -> tuple[int, int] | None:
+    """Start and end of the object at the end of a path of members; of the text itself where the path is empty. None where
+    there is none, or where it is no object."""
+    start, end = 0, len(text)
+    for name in path:
+        found = find(text[start:end], name)
+        if found is None or text[start + found[1] : start + found[1] + 1] != b"{":
+            return None
+        start, end = start + found[1], start + found[2]
+    return start, end
+
+
 def end_of_object(text: bytes, start: int = 0, end: int | None = None) -> tuple[int, bytes] | None:
     """Where a member can be put at the end of the object `text[start:end]`, and the comma that it needs there."""
     body = text[start:end].rstrip(_TRAILING)

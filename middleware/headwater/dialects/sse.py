@@ -8,8 +8,10 @@ with CR LF, LF or CR ("\\r\\n", "\\n", "\\r"); U+2028 and its like end no line, 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
+SSE: Final = b"text/event-stream"
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 0x0A
 _LINE_ENDS: Final = b"\r\n"
@@ -33,6 +35,11 @@ class Framer:
     def pending_count(self) -> int:
         """Bytes pushed and not yet handed out."""
         return len(self._buffer) - self._at
+
+    @staticmethod
+    def event(raw: bytes) -> Event:
+        """A piece, read."""
+        return Event(raw)
 
     def pending(self, start: int = 0) -> bytes:
         """The bytes not yet handed out, from `start` on. After `next` gave None: the event in progress."""
@@ -106,10 +113,13 @@ class Event:
         else:
             self.data, self._lines = _data_field(raw)
 
-    def insert(self, at: int, text: bytes) -> bytes:
-        """The raw event with `text`, which has no line end, before the data byte `at`."""
-        place = self.raw_offset(at)
-        return self.raw[:place] + text + self.raw[place:]
+    def insert(self, edits: Sequence[tuple[int, bytes]]) -> bytes:
+        """The raw event with texts, which have no line end, each before a data byte; first places first."""
+        raw = self.raw
+        for at, text in reversed(edits):
+            place = self.raw_offset(at)
+            raw = raw[:place] + text + raw[place:]
+        return raw
 
     def cut(self, start: int, end: int) -> bytes:
         """The raw event without the data bytes from `start` to `end`; the line ends between them stay."""

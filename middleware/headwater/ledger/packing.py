@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from operator import attrgetter
 from struct import Struct
 from typing import Final, get_args
 
 from headwater.errors import LedgerError
-from headwater.records import Amounts, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
+from headwater.records import Amounts, Boundary, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
 
-VERSION: Final = 3
-# Version 1 knew no pictures, no pace and no mix, version 2 no hour: their records read as ones without. Both had 16
-# presence bits, since version 3 there are 32.
-_READABLE: Final = (1, 2, VERSION)
+VERSION: Final = 4
+# Version 1 knew no pictures, no pace and no mix, version 2 no hour, version 3 neither what was written into a cache nor
+# what an upstream metered: their records read as ones without. The first two had 16 presence bits, since then there are 32.
+_READABLE: Final = (1, 2, 3, VERSION)
 _SHORT_PRESENCE: Final = (1, 2)
 ANONYMOUS: Final = "anonymous"
 
@@ -27,6 +28,7 @@ ANONYMOUS: Final = "anonymous"
 _OUTCOMES: Final[tuple[Outcome, ...]] = ("completed", "client_gone", "upstream_error", "refused", "partial")
 _METHODS: Final[tuple[Method | None, ...]] = (None, "metered", "observed", "loaded", "paced", "assumed", "flat")
 _SOURCES: Final[tuple[CountSource, ...]] = ("upstream", "counted", "estimated", "unknown")
+_BOUNDARIES: Final[tuple[Boundary, ...]] = ("accelerators", "server")
 _COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _SEEN: Final = ("elapsed_s", "busy_s", "ttft_s", "concurrency_count")
 _MIX: Final = ("input_tokens", "cached_tokens", "output_tokens", "context_tokens", "images_count")
@@ -46,6 +48,7 @@ _AMOUNTS: Final = (
 assert set(_OUTCOMES) == set(get_args(Outcome)), "every outcome needs a code"  # noqa: S101
 assert set(_METHODS) == {None, *get_args(Method)}, "every method needs a code"  # noqa: S101
 assert set(_SOURCES) == set(get_args(CountSource)), "every source needs a code"  # noqa: S101
+assert set(_BOUNDARIES) == set(get_args(Boundary)), "every boundary needs a code"  # noqa: S101
 
 _OUTCOME_CODE: Final = {word: code for code, word in enumerate(_OUTCOMES)}
 _METHOD_CODE: Final = {word: code for code, word in enumerate(_METHODS)}
@@ -65,6 +68,10 @@ _HAS_PACE: Final = 1 << 13
 _HAS_MIX: Final = 1 << 14
 _HAS_GRID: Final = 1 << 15
 _HAS_WET_BULB: Final = 1 << 16
+_HAS_CACHE_WRITE: Final = 1 << 17
+_HAS_COUNT_RATIO: Final = 1 << 18
+_HAS_METERED: Final = 1 << 19
+_HAS_ONCE: Final = 1 << 20
 
 _CROCKFORD: Final = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _BASE32: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"  # what int(text, 32) reads
@@ -77,7 +84,7 @@ def pack(charge: Charge) -> bytes:
     """A charge as bytes.
 
     Raises:
-        LedgerError: a number does not fit into 64 bits, or a string into 255 bytes.
+        LedgerError: a number does not fit into 64 bits, or a string into 255 bytes; `once` is not 32 hex digits.
     """
     presence, values = _present(_optional(charge))
     observation = charge.observation
@@ -96,9 +103,21 @@ def pack(charge: Charge) -> bytes:
     if observation.wet_bulb_c is not None:
         presence |= _HAS_WET_BULB
         values.append(observation.wet_bulb_c)
+    if charge.usage.cache_write_tokens is not None:
+        presence |= _HAS_CACHE_WRITE
+        values.append(charge.usage.cache_write_tokens)
+    if charge.usage.count_ratio != 1:
+        presence |= _HAS_COUNT_RATIO
+        values.append(charge.usage.count_ratio)
+    if observation.metered_j is not None and observation.metered_boundary is not None:
+        presence |= _HAS_METERED
+        values += (observation.metered_j, _BOUNDARIES.index(observation.metered_boundary))
     if charge.amounts is not None:
         presence |= _HAS_AMOUNTS
         values += _amounts(charge.amounts)
+    if charge.once:
+        presence |= _HAS_ONCE
+        values.append(_once_bytes(charge.once))
     own_texts: tuple[str, ...] = ()
     ulid = _ulid_bytes(charge.request_id)
     if ulid is not None:
@@ -120,6 +139,13 @@ def pack(charge: Charge) -> bytes:
         return head + _text_bytes(charge.model, charge.site, charge.deployment_hash, charge.reason, *own_texts)
     except (struct.error, ValueError) as error:
         raise LedgerError(f"charge {charge.request_id} cannot be stored: {error}") from error
+
+
+def _once_bytes(text: str) -> bytes:
+    data = _pseudonym_bytes(text)
+    if data is None:
+        raise LedgerError(f"a charge's `once` is {text!r}, which is not 32 hex digits")
+    return data
 
 
 def _present(optional: tuple[float | None, ...]) -> tuple[int, list[float | bytes]]:
@@ -169,7 +195,12 @@ def _unpack(data: bytes) -> Charge:
     mix = Mix(**{name: next(numbers) for name in _MIX}) if presence & _HAS_MIX else None
     grid_g_per_kwh = next(numbers) if presence & _HAS_GRID else None
     wet_bulb_c = next(numbers) if presence & _HAS_WET_BULB else None
+    cache_write_tokens = next(numbers) if presence & _HAS_CACHE_WRITE else None
+    count_ratio = next(numbers) if presence & _HAS_COUNT_RATIO else 1.0
+    metered_j = next(numbers) if presence & _HAS_METERED else None
+    metered_boundary = _BOUNDARIES[next(numbers)] if presence & _HAS_METERED else None
     amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
+    once = next(numbers).hex() if presence & _HAS_ONCE else ""
     request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
     user = next(numbers).hex() if presence & _HEX_USER else ANONYMOUS if presence & _ANONYMOUS_USER else None
     texts = _texts(data, layout.size, 4 + (request_id is None) + (user is None))
@@ -183,16 +214,23 @@ def _unpack(data: bytes) -> Charge:
         site=texts[1],
         deployment_hash=texts[2],
         method=_METHODS[method],
-        usage=_usage(optional[:4], source=_SOURCES[source], images_count=images_count),
+        usage=replace(
+            _usage(optional[:4], source=_SOURCES[source], images_count=images_count),
+            cache_write_tokens=cache_write_tokens,
+            count_ratio=count_ratio,
+        ),
         observation=Observation(
             **dict(zip(_SEEN, optional[4:], strict=True)),
             itl_s=itl_s,
             mix=mix,
             grid_g_per_kwh=grid_g_per_kwh,
             wet_bulb_c=wet_bulb_c,
+            metered_j=metered_j,
+            metered_boundary=metered_boundary,
         ),
         amounts=amounts,
         reason=texts[3],
+        once=once,
     )
 
 
@@ -227,7 +265,10 @@ def _layout(presence: int, *, is_short: bool = False) -> Struct:
     more = "q" * bool(presence & _HAS_IMAGES) + "d" * bool(presence & _HAS_PACE)
     more += "d" * len(_MIX) if presence & _HAS_MIX else ""
     more += "d" * (bool(presence & _HAS_GRID) + bool(presence & _HAS_WET_BULB))
+    more += "q" * bool(presence & _HAS_CACHE_WRITE) + "d" * bool(presence & _HAS_COUNT_RATIO)
+    more += "dB" if presence & _HAS_METERED else ""
     amounts = "q" * len(_AMOUNTS) if presence & _HAS_AMOUNTS else ""
+    amounts += "16s" if presence & _HAS_ONCE else ""
     keys = "16s" * (bool(presence & _ULID_ID) + bool(presence & _HEX_USER))
     return Struct(f"<B{'H' if is_short else 'I'}BBBqq{counts}{seen}{more}{amounts}{keys}")
 

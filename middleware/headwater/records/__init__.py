@@ -6,28 +6,22 @@ Naming rule: a number carries boundary and unit in its name (`it_j`, `facility_j
 from __future__ import annotations
 
 from headwater.records.exchanges import (
-    NO_USAGE,
     NOTHING_OBSERVED,
     AccountRow,
     Addenda,
     Amounts,
     Bounds,
     Charge,
-    ChatRequest,
-    CountSource,
     Footprint,
     Method,
     Mix,
     Observation,
     Outcome,
     PeriodTotal,
-    Prompt,
     Running,
     Spread,
     Step,
-    TokenCount,
     Unknown,
-    Usage,
 )
 from headwater.records.figures import Claim, Confidence, Factor, Hydro
 from headwater.records.metering import Attributed, Boundary, MeasuredWindow, Part, Stay
@@ -59,9 +53,24 @@ from headwater.records.specs import (
     Vision,
     Window,
 )
+from headwater.records.wire import (
+    NO_USAGE,
+    NOTHING_TOLD,
+    ChatRequest,
+    CountSource,
+    EnergyReport,
+    Picture,
+    Prompt,
+    Target,
+    TokenCount,
+    Told,
+    Tool,
+    Usage,
+)
 
 __all__ = [
     "NOTHING_OBSERVED",
+    "NOTHING_TOLD",
     "NO_USAGE",
     "AccountRow",
     "Addenda",
@@ -78,6 +87,7 @@ __all__ = [
     "CostPart",
     "CountSource",
     "Deployment",
+    "EnergyReport",
     "EngineSpec",
     "EvaporatedShare",
     "Experts",
@@ -99,6 +109,7 @@ __all__ = [
     "Part",
     "PartName",
     "PeriodTotal",
+    "Picture",
     "Precision",
     "Prompt",
     "Running",
@@ -106,9 +117,12 @@ __all__ = [
     "Spread",
     "Stay",
     "Step",
+    "Target",
     "Tariff",
     "Technology",
     "TokenCount",
+    "Told",
+    "Tool",
     "Tower",
     "Training",
     "TrainingShare",

@@ -5,24 +5,14 @@ Naming rule: a number carries boundary and unit in its name (`it_j`, `facility_j
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal, TypeVar, dataclass_transform
+from dataclasses import dataclass
+from typing import Literal
 
 from headwater.records.figures import Hydro
+from headwater.records.metering import Boundary
 from headwater.records.places import WueWord
-
-_R = TypeVar("_R")
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def _record(cls: type[_R]) -> type[_R]:
-    """A frozen dataclass to the type checker, which runs over the whole tree; not at run time, where freezing nearly
-    triples the cost of making one, and each exchange makes a handful on the event loop."""
-    return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
-
-
-CountSource = Literal["upstream", "counted", "estimated", "unknown"]
-"""Where a token count comes from: the upstream's usage, tiktoken, a rule of thumb without vocabulary, or nowhere."""
+from headwater.records.record import record
+from headwater.records.wire import Usage
 
 Outcome = Literal["completed", "client_gone", "upstream_error", "refused", "partial"]
 """How an exchange ended. `partial`: its process died; it is charged for what was known to be generated."""
@@ -32,27 +22,7 @@ Method = Literal["metered", "observed", "loaded", "paced", "assumed", "flat"]
 """How an energy estimate was made, best first. `flat` is a factor set's own figure per request (seed-2023)."""
 
 
-@_record
-class Usage:
-    """The tokens of one exchange, in one canonical shape for all APIs.
-
-    `input_tokens` includes cached tokens, `output_tokens` includes reasoning tokens. `source` names the weaker of the
-    two counts' sources.
-    """
-
-    input_tokens: int | None
-    output_tokens: int | None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    images_count: int = 0
-    """Pictures in the prompt, as far as they were seen."""
-    source: CountSource
-
-
-NO_USAGE = Usage(input_tokens=None, output_tokens=None, source="unknown")
-
-
-@_record
+@record
 class Mix:
     """What a deployment's requests are like: means per request, over a while or over a trace.
 
@@ -67,7 +37,7 @@ class Mix:
     images_count: float = 0.0
 
 
-@_record
+@record
 class Observation:
     """What was seen of one exchange on the wire. None: not seen.
 
@@ -80,6 +50,7 @@ class Observation:
     `mix`: what the deployment's requests are like; None: like this one.
     `grid_g_per_kwh`, `wet_bulb_c`: carbon of the grid and wet-bulb temperature of the hour in which it ended, where a
     series of them is kept; None: the annual figures stand.
+    `metered_j`: the energy that the upstream itself reported for this exchange, and `metered_boundary` what it measures.
     """
 
     elapsed_s: float | None = None
@@ -90,6 +61,8 @@ class Observation:
     mix: Mix | None = None
     grid_g_per_kwh: float | None = None
     wet_bulb_c: float | None = None
+    metered_j: float | None = None
+    metered_boundary: Boundary | None = None
 
 
 NOTHING_OBSERVED = Observation()
@@ -119,7 +92,7 @@ class Step:
     source: str = ""
 
 
-@_record
+@record
 class Footprint:
     """The share of one exchange in the energy, the water and the carbon of the hardware that served it.
 
@@ -185,14 +158,14 @@ class Addenda:
     steps: tuple[Step, ...] = ()
 
 
-@_record
+@record
 class Unknown:
     """There is no footprint, and why: a word for machines (`model-not-in-catalog`), never a zero."""
 
     reason: str
 
 
-@_record
+@record
 class Amounts:
     """A footprint in the integers of the ledger. Low and high belong to the sum above them."""
 
@@ -214,13 +187,14 @@ class Amounts:
         return self.onsite_nanolitres + self.offsite_nanolitres
 
 
-@_record
+@record
 class Charge:
     """What one exchange adds to one account, and what its receipt is derived from. Carries no text of anybody.
 
     `user` is a pseudonym (32 hex digits) or `anonymous`. `model` and `site` are catalog names, `other` where unknown;
     never a string that a client made up. `deployment_hash` names the stored document of the Deployment, "" when there
-    is none. `amounts` is None when the footprint is unknown; `reason` then says why.
+    is none. `amounts` is None when the footprint is unknown; `reason` then says why. `once`: 32 hex digits that all sightings
+    of one and the same generation share, "" where it can be seen once only; the ledger counts the first.
     """
 
     request_id: str
@@ -236,9 +210,10 @@ class Charge:
     observation: Observation
     amounts: Amounts | None
     reason: str = ""
+    once: str = ""
 
 
-@_record
+@record
 class PeriodTotal:
     """One user's account of one period, as last read: for the Headwater-Period header."""
 
@@ -288,40 +263,7 @@ class AccountRow:
         return self.onsite_nanolitres + self.offsite_nanolitres
 
 
-@_record
-class ChatRequest:
-    """What a dialect read in a request body. `raw` is kept only until the exchange ends."""
-
-    model: str | None
-    stream: bool = False
-    usage_asked: bool = False
-    """The client itself asked for usage on its stream."""
-    choices_count: int = 1
-    images_count: int = 0
-    raw: bytes = field(default=b"", repr=False)
-
-
-@_record
-class Prompt:
-    """The text of a chat request as far as tiktoken can count it. Held only while it is counted."""
-
-    texts: tuple[str, ...] = field(repr=False)
-    """Contents, roles and names, in order; tool definitions as compact JSON."""
-    messages_count: int
-    names_count: int = 0
-    uncounted_parts_count: int = 0
-    """Images, audio and files, which text counting cannot see."""
-
-
-@_record
-class TokenCount:
-    """A count made here, and how."""
-
-    tokens: int
-    source: Literal["counted", "estimated"]
-
-
-@_record
+@record
 class Running:
     """How one replica of a deployment runs under a mean request and a concurrency, and what shares are made from.
 

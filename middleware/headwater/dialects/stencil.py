@@ -12,12 +12,13 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
+from headwater.dialects.lenient import json_object
 
-from headwater.dialects.openai_shapes import Chunk, Shape, text_of
+Lesson = Callable[[bytes], tuple[int, str] | None]
+"""Reads the data of one event: the choice that its text belongs to, and the text, if it is an ordinary one with one text
+and nothing besides that counts or ends; else None. Changes nothing."""
 
 _MARK: Final = b"headwater-hole"
-_TEXT_START: Final = re.compile(rb'"(?:content|reasoning_content|reasoning|refusal|arguments)"\s*:\s*"')
 _PADDING_START: Final = re.compile(rb'"obfuscation"\s*:\s*"')
 _STRING_REST: Final = re.compile(rb'(?:[^"\\\r\n]++|\\[^\r\n])*+')
 _STENCILS_COUNT: Final = 4
@@ -77,9 +78,13 @@ class Stencil:
 class Stencils:
     """The few stencils that a stream needs: one for each choice, or for reasoning and answer."""
 
-    __slots__ = ("_known", "_lessons_count", "_misses_count", "_rewrite")
+    __slots__ = ("_known", "_lesson", "_lessons_count", "_misses_count", "_rewrite", "_text_start")
 
-    def __init__(self, rewrite: Callable[[bytes], bytes] | None) -> None:
+    def __init__(
+        self, text_start: re.Pattern[bytes], lesson: Lesson, rewrite: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        self._text_start = text_start
+        self._lesson = lesson
         self._rewrite = rewrite
         self._known: list[Stencil] = []
         self._lessons_count = _LESSONS_COUNT
@@ -98,35 +103,43 @@ class Stencils:
                 return stencil, text
         return None
 
-    def learn(self, raw: bytes, shape: Shape[Chunk]) -> None:
+    def learn(self, raw: bytes, data: bytes) -> None:
         """Learn from an ordinary event that fitted none; more and more rarely where that does not pay."""
         self._misses_count += 1
         if self._lessons_count == 0 and self._misses_count % _LESSON_MISSES:
             return
         self._lessons_count = max(0, self._lessons_count - 1)
-        learned = cut(raw, shape, self._rewrite)
+        learned = cut(raw, data, self._text_start, self._lesson, self._rewrite)
         if learned is not None:
             self._known = [learned, *self._known[: _STENCILS_COUNT - 1]]
 
 
-def cut(raw: bytes, shape: Shape[Chunk], rewrite: Callable[[bytes], bytes] | None) -> Stencil | None:
-    """The stencil of an ordinary event (one choice, some text, nothing that ends); None where it has no simple hole."""
-    if not raw.startswith(b"data:") or _MARK in raw:
+def cut(
+    raw: bytes,
+    data: bytes,
+    text_start: re.Pattern[bytes],
+    lesson: Lesson,
+    rewrite: Callable[[bytes], bytes] | None = None,
+) -> Stencil | None:
+    """The stencil of an ordinary event; None where it has no simple hole. `data`: the event's data, which stands in one
+    piece in its raw bytes."""
+    start = raw.find(data)
+    if _MARK in raw or start < 0 or raw[start + len(data) :].strip(b"\r\n"):
         return None
-    for found in _TEXT_START.finditer(raw):
+    for found in text_start.finditer(raw, start):
         head = raw[: found.end()]
         tail = raw[_end_of_string(raw, found.end()) :]
-        choice = _read_back(head, tail, shape)
-        if choice is None:
+        read = lesson((head + _MARK + tail)[start:].rstrip(b"\r\n"))
+        if read is None or read[1] != _MARK.decode():
             continue
         padding = _PADDING_START.search(tail)
         end = b""
         if padding is not None:
             end = tail[_end_of_string(tail, padding.end()) :]
             tail = tail[: padding.end()]
-            if _padding_read_back(head + tail + _MARK + end) != _MARK.decode():
+            if _padding_read_back((head + tail + _MARK + end)[start:]) != _MARK.decode():
                 return None
-        return Stencil(head, tail, end, choice, rewrite)
+        return Stencil(head, tail, end, read[0], rewrite)
     return None
 
 
@@ -135,18 +148,6 @@ def _end_of_string(text: bytes, start: int) -> int:
     return found.end() if found else start
 
 
-def _read_back(head: bytes, tail: bytes, shape: Shape[Chunk]) -> int | None:
-    """The index of the one choice whose whole text is what is put into the hole."""
-    chunk = shape.read((head + _MARK + tail)[len(b"data:") :])
-    choices = chunk.choices if chunk is not None else None
-    if not choices or len(choices) != 1:
-        return None
-    choice = choices[0]
-    return choice.index if text_of(choice.delta) == _MARK.decode() and isinstance(choice.index, int) else None
-
-
-def _padding_read_back(raw: bytes) -> object:
-    try:
-        return msgspec.json.decode(raw[len(b"data:") :], type=dict[str, object]).get("obfuscation")
-    except (ValueError, RecursionError):
-        return None
+def _padding_read_back(data: bytes) -> object:
+    found = json_object(data)
+    return None if found is None else found.get("obfuscation")

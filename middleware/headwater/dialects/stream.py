@@ -1,0 +1,337 @@
+"""Read streams as they pass, and hold back the one event that ends them. What all streamed APIs have in common.
+
+Bytes go on at once, also halves of events; the event in progress is kept back only from where it shows that it may end the
+stream. Knows events and when they go out; a dialect's subclass knows what they say.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import Final, Protocol
+
+from headwater.dialects import edits
+from headwater.dialects.base import Addition, RawEvent
+from headwater.dialects.sse import Framer
+from headwater.dialects.stencil import Stencils
+from headwater.dialects.texts import Texts
+from headwater.records import Told
+
+_MARKER_REACH: Final = 64
+_MOST_EVENT_BYTES: Final = 1 << 24
+_MOST_WAITING_BYTES: Final = 1 << 12  # comments that may queue up behind a held event
+
+
+class Framing(Protocol):
+    """Cuts bytes into pieces that, joined, are the bytes again; reads a piece as an event."""
+
+    @property
+    def pending_count(self) -> int:
+        """Bytes pushed and not yet handed out."""
+        ...
+
+    def push(self, data: bytes) -> None:
+        """Take bytes, cut anywhere."""
+        ...
+
+    def next(self) -> bytes | None:
+        """The next whole piece; None while the one in progress is not complete."""
+        ...
+
+    def rest(self) -> bytes:
+        """Everything that is left."""
+        ...
+
+    def pending(self, start: int = 0) -> bytes:
+        """The bytes not yet handed out, from `start` on."""
+        ...
+
+    def event(self, raw: bytes) -> RawEvent:
+        """A piece, read."""
+        ...
+
+
+class HoldingStream(ABC):
+    """See `headwater.dialects.base.StreamReader` for the contract that a subclass fulfils.
+
+    `marker`: what shows, in an event that is not complete yet, that it may end the stream. `stencils`: for events known by
+    their bytes alone. `usage_path`: the members that lead to the usage object of the event that is held. `rewrites`: events
+    may be changed on their way, so none goes out before it is complete.
+    """
+
+    def __init__(
+        self,
+        framing: Framing | None = None,
+        *,
+        marker: re.Pattern[bytes],
+        stencils: Stencils | None = None,
+        usage_path: tuple[str, ...] = edits.USAGE,
+        rewrites: bool = False,
+    ) -> None:
+        self.complete = False
+        self.failed = False
+        self._framing: Framing = Framer() if framing is None else framing
+        self._marker = marker
+        self._stencils = stencils
+        self._usage_path = usage_path
+        self._rewrites = rewrites
+        self._texts = Texts()
+        self._sent_count = 0
+        """Bytes of the event in progress that were sent before it was complete."""
+        self._is_end_shown = False
+        """The event in progress shows that it ends the stream, so the rest of it waits."""
+        self._held: bytes | None = None
+        self._held_sent_count = 0
+        self._waiting: list[bytes] = []
+        """What came behind the held event."""
+        self._ready = False
+        self._released = False
+        self._blind = False
+        self._fast: tuple[bytes, int, bytes, int, list[str | bytes]] | None = None
+
+    @property
+    @abstractmethod
+    def told(self) -> Told:
+        """What the upstream has said so far."""
+
+    @abstractmethod
+    def _piece(self, raw: bytes, out: list[bytes]) -> None:
+        """Deal with one whole piece."""
+
+    @property
+    def events_count(self) -> int:
+        """Deltas with output seen so far."""
+        return self._texts.events_count
+
+    def output_text(self) -> str:
+        """All generated text so far, choice by choice."""
+        return self._texts.joined()
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """Take bytes; return those to send now, and whether the end of the stream is held."""
+        fast = self._fast
+        if fast is not None:
+            # The usual chunk, known by its bytes: the same steps as `Stencil.text`, without a call. The text is the whole
+            # inside of a JSON string if it has no quote (22), no backslash at its end (5C) and no line end (0A, 0D).
+            head, start, tail, tail_count, parts = fast
+            if data.startswith(head) and data.endswith(tail):
+                text = data[start:-tail_count]
+                if text and 0x22 not in text and text[-1] != 0x5C and 0x0A not in text and 0x0D not in text:
+                    parts.append(text)
+                    if len(parts) & 0xFFF == 0:
+                        self._texts.tidy(parts)
+                    return data, False
+        return self._feed(data)
+
+    def release(self, addition: Addition | None) -> bytes:
+        """Let go of the held end, with the addition folded in unless it is None or finds no place."""
+        out = [self._let_go(addition)]
+        self._ready, self._released = False, True
+        self._advance(out)
+        return b"".join(out)
+
+    def close(self) -> bytes:
+        """The body ended or broke off: let go of everything still held, unchanged."""
+        self._ready, self._released = False, True
+        out: list[bytes] = [self._let_go(None)]
+        self._advance(out)
+        rest = self._framing.rest()
+        if rest:
+            # The last blank line may be missing: what is there is read all the same.
+            self._piece(rest, out)
+        return b"".join(out)
+
+    def _feed(self, data: bytes) -> tuple[bytes, bool]:
+        if self._blind:
+            return data, False
+        if self._is_idle():
+            known = self._known(data)
+            if known is not None:
+                return known, False
+        self._framing.push(data)
+        out: list[bytes] = []
+        self._advance(out)
+        self._fast = self._shortcut() if self._is_idle() else None
+        return b"".join(out), self._ready
+
+    def _is_idle(self) -> bool:
+        return self._held is None and not self._framing.pending_count and not self._blind
+
+    def _shortcut(self) -> tuple[bytes, int, bytes, int, list[str | bytes]] | None:
+        stencil = self._stencils.latest if self._stencils is not None else None
+        if stencil is None or not stencil.is_simple:
+            return None
+        return stencil.head, len(stencil.head), stencil.tail, len(stencil.tail), self._texts.parts(stencil.choice)
+
+    def _known(self, raw: bytes) -> bytes | None:
+        """The event as it goes out, where it is known as an ordinary one by its bytes alone."""
+        found = self._stencils.find(raw) if self._stencils is not None else None
+        if found is None:
+            return None
+        stencil, text = found
+        self._keep(stencil.choice, text)
+        return stencil.rewritten(raw, text) if self._rewrites else raw
+
+    def _advance(self, out: list[bytes]) -> None:
+        """Deal with the whole events that are there, then with the beginning of one that is not."""
+        while not self._ready:
+            piece = self._framing.next()
+            if piece is None:
+                self._begin(out)
+                return
+            self._piece(piece, out)
+
+    def _begin(self, out: list[bytes]) -> None:
+        pending_count = self._framing.pending_count
+        if pending_count > _MOST_EVENT_BYTES:
+            out += (self._let_go(None), self._framing.rest()[self._sent_count :])
+            self._blind = True
+        elif pending_count > self._sent_count and not self._rewrites and self._held is None:
+            look_at = max(0, self._sent_count - _MARKER_REACH)
+            if self._released or not (self._is_end_shown or self._shows_end(look_at)):
+                out.append(self._framing.pending(self._sent_count))
+                self._sent_count = pending_count
+
+    def _shows_end(self, start: int) -> bool:
+        self._is_end_shown = self._marker.search(self._framing.pending(start)) is not None
+        return self._is_end_shown
+
+    def _begun(self) -> int:
+        """A new piece is at hand: how many of its bytes were sent already."""
+        sent_count, self._sent_count = self._sent_count, 0
+        self._is_end_shown = False
+        return sent_count
+
+    def _hold(self, raw: bytes, sent_count: int, *, ready: bool) -> None:
+        self._held, self._held_sent_count, self._ready = raw, sent_count, ready
+
+    def _quiet(self, raw: bytes, out: list[bytes]) -> None:
+        """A piece without data: a comment, a blank line."""
+        if self._held is None:
+            out.append(raw)
+            return
+        self._waiting.append(raw)
+        if sum(map(len, self._waiting)) > _MOST_WAITING_BYTES:
+            out.append(self._let_go(None))
+
+    def _let_go(self, addition: Addition | None) -> bytes:
+        held, waiting, sent_count = self._held, self._waiting, self._held_sent_count
+        self._held, self._waiting, self._held_sent_count = None, [], 0
+        if held is None:
+            return b"".join(waiting)
+        comment = b""
+        if addition is not None:
+            comment = addition.comment if not sent_count else b""
+            held = edits.with_footprint(self._framing.event(held), addition, sent_count, self._usage_path)
+        return comment + held[sent_count:] + b"".join(waiting)
+
+    def _keep(self, choice: int, text: str | bytes) -> None:
+        parts = self._texts.parts(choice)
+        parts.append(text)
+        self._texts.tidy(parts)
+
+
+class Turn(Enum):
+    """What an event means for the end of its stream."""
+
+    ORDINARY = 1
+    """More will come."""
+    HELD = 2
+    """It is where the footprint goes, if the terminator follows; what comes next decides."""
+    LAST = 3
+    """It is where the footprint goes, and all is known."""
+    TERMINATOR = 4
+    """The protocol's own end, in which nothing can be folded."""
+
+
+class EventStream(HoldingStream):
+    """A stream of events with JSON data: a subclass reads the data of each and says what it means for the end."""
+
+    @abstractmethod
+    def _read(self, data: bytes) -> Turn:
+        """Take in what one event says: counts, text (`_keep`), `complete`, `failed`."""
+
+    def _piece(self, raw: bytes, out: list[bytes]) -> None:
+        sent_count = self._begun()
+        known = self._known(raw)
+        if known is not None:
+            out += (self._let_go(None), known[sent_count:])
+            return
+        data = self._framing.event(raw).data
+        if data is None:
+            self._quiet(raw[sent_count:], out)
+            return
+        turn = self._read(data)
+        if turn is Turn.TERMINATOR and self._held is not None:
+            self._waiting.append(raw)
+            self._ready = True
+            return
+        out.append(self._let_go(None))
+        if turn in (Turn.HELD, Turn.LAST) and not self._released:
+            self._hold(raw, sent_count, ready=turn is Turn.LAST)
+            return
+        if turn is Turn.ORDINARY and self._stencils is not None:
+            self._stencils.learn(raw, data)
+        out.append(raw[sent_count:])
+
+
+class WatchingStream(ABC):
+    """A stream whose bytes cannot be touched: read along, and never held. Fulfils `StreamReader`."""
+
+    def __init__(self, framing: Framing) -> None:
+        self.complete = False
+        self.failed = False
+        self._framing = framing
+        self._texts = Texts()
+        self._blind = False
+
+    @property
+    @abstractmethod
+    def told(self) -> Told:
+        """What the upstream has said so far."""
+
+    @abstractmethod
+    def _read(self, data: bytes) -> None:
+        """Take in what one event says: counts, text (`_keep`), `complete`, `failed`."""
+
+    @property
+    def events_count(self) -> int:
+        """Deltas with output seen so far."""
+        return self._texts.events_count
+
+    def output_text(self) -> str:
+        """All generated text so far, choice by choice."""
+        return self._texts.joined()
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """Take bytes; return the same."""
+        if not self._blind:
+            self._framing.push(data)
+            while (piece := self._framing.next()) is not None:
+                self._take(piece)
+            self._blind = self._framing.pending_count > _MOST_EVENT_BYTES
+            if self._blind:
+                self._framing.rest()
+        return data, False
+
+    def release(self, addition: Addition | None) -> bytes:
+        """Nothing is ever held."""
+        return b""
+
+    def close(self) -> bytes:
+        """Read what is left, as the end of the body."""
+        rest = b"" if self._blind else self._framing.rest()
+        if rest:
+            self._take(rest)
+        return b""
+
+    def _take(self, piece: bytes) -> None:
+        data = self._framing.event(piece).data
+        if data is not None:
+            self._read(data)
+
+    def _keep(self, choice: int, text: str) -> None:
+        parts = self._texts.parts(choice)
+        parts.append(text)
+        self._texts.tidy(parts)
