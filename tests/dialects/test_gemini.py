@@ -212,6 +212,19 @@ def test_a_lone_error_in_place_of_an_array_has_failed() -> None:
     assert run([b'[{"error":{"code":429}}]'], kind=JSON).failed
 
 
+def test_an_element_without_end_is_not_kept_and_passes() -> None:
+    part = b"x" * (1 << 20)
+    reader = GEMINI.stream_reader(asked(), JSON)
+    assert reader is not None
+    reader.feed(array(chunk("Hi", usage=EARLY))[:-3] + b',{"text":"')
+
+    sent = [reader.feed(part)[0] for _ in range(18)]
+
+    assert (sent, reader.close()) == ([part] * 18, b"")
+    assert (reader.output_text(), reader.complete) == ("Hi", False)
+    assert reader._framing.pending_count == 0
+
+
 def test_an_array_is_read_only_where_a_stream_was_asked_for() -> None:
     whole = asked("/v1/models/gemini-2.5-pro:generateContent")
 

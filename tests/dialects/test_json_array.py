@@ -92,6 +92,17 @@ def test_what_was_handed_out_is_not_kept() -> None:
     assert most_pending_count < 100
 
 
+def test_a_million_brackets_are_counted_in_runs() -> None:
+    framer = ArrayFramer()
+
+    framer.push(b"[" * 10**6 + b"]" * (10**6 - 2))
+
+    assert framer.next() is None
+    framer.push(b"]]")
+    assert framer.next() == b"[" * 10**6 + b"]" * (10**6 - 1)
+    assert framer.next() == b"]"
+
+
 def test_a_long_string_is_read_once() -> None:
     framer = ArrayFramer()
     framer.push(b'[{"text":"')

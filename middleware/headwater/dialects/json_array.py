@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import Final
 
 JSON: Final = b"application/json"
-# Whole strings and all that is no bracket.
-_NO_BRACKET: Final = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+# What is no bracket, and whole strings; then a run of brackets of one direction, or a string that is not whole,
+# or the end: so that each match begins where the one before it ended.
+_BRACKETS: Final = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+(?:([\[{]++)|([\]}]++)|(")|\Z)', re.DOTALL)
+_OPENED, _CLOSED, _IN_STRING = 1, 2, 3
 _STRING_REST: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_QUOTE, _OPEN_ARRAY, _OPENERS = b'"', b"[", b"[{"
+_QUOTE, _OPEN_ARRAY = b'"', b"["
 _BEFORE_ELEMENT: Final = b" \t\r\n,["
 _AFTER_ELEMENT: Final = b" \t\r\n"
 
@@ -64,16 +66,13 @@ class ArrayFramer:
 
     def next(self) -> bytes | None:
         """The next whole element, or None while the one in progress is not complete."""
-        while True:
-            if self._is_in_string and not self._leave_string():
-                return None
-            at = _end(_NO_BRACKET, self._buffer, self._scanned)
-            mark = bytes(self._buffer[at : at + 1])
-            self._scanned = at + len(mark)
-            if not mark:
-                return None
-            if self._ends_element(mark):
-                return self._take(self._scanned)
+        while not self._is_in_string or self._leave_string():
+            end = self._end_of_element()
+            if end is not None:
+                return self._take(end)
+            if not self._is_in_string:
+                break
+        return None
 
     def rest(self) -> bytes:
         """Hand out everything that is left, as at the end of the stream."""
@@ -81,23 +80,32 @@ class ArrayFramer:
         return self._take(self._scanned)
 
     def _leave_string(self) -> bool:
-        end = _end(_STRING_REST, self._buffer, self._scanned)
+        found = _STRING_REST.match(self._buffer, self._scanned)
+        end = self._scanned if found is None else found.end()
         # A backslash at the very end waits for the byte that it escapes.
         self._is_in_string = self._buffer[end : end + 1] != _QUOTE
         self._scanned = end if self._is_in_string else end + 1
         return not self._is_in_string
 
-    def _ends_element(self, mark: bytes) -> bool:
-        if mark == _QUOTE:
-            self._is_in_string = True
-        elif mark in _OPENERS:
-            if self._depth == 0:
-                self._base = 1 if mark == _OPEN_ARRAY else 0
-            self._depth += 1
-        else:
-            self._depth = max(0, self._depth - 1)
-            return self._depth <= self._base
-        return False
+    def _end_of_element(self) -> int | None:
+        """Count brackets until an element ends, or a string begins that is not whole, or all is counted."""
+        for found in _BRACKETS.finditer(self._buffer, self._scanned):
+            start, end = found.span(found.lastindex or 0)
+            if found.lastindex == _OPENED:
+                if self._depth == 0:
+                    self._base = 1 if self._buffer[start : start + 1] == _OPEN_ARRAY else 0
+                self._depth += end - start
+            elif found.lastindex == _CLOSED:
+                end = min(end, start + max(1, self._depth - self._base))
+                self._depth = max(0, self._depth - (end - start))
+                if self._depth <= self._base:
+                    self._scanned = end
+                    return end
+            elif found.lastindex == _IN_STRING:
+                self._is_in_string, self._scanned = True, end
+                return None
+        self._scanned = len(self._buffer)
+        return None
 
     def _take(self, end: int) -> bytes:
         start, self._at = self._at, end
@@ -125,8 +133,3 @@ class Element:
     def raw_offset(self, at: int) -> int:
         """The place of the data byte `at` in the raw element."""
         return self._start + at
-
-
-def _end(pattern: re.Pattern[bytes], text: bytes | bytearray, start: int) -> int:
-    found = pattern.match(text, start)
-    return start if found is None else found.end()
