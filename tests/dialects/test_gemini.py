@@ -63,6 +63,7 @@ CHUNKS: dict[str, list[dict[str, Any]]] = {
         chunk("b", index=1, finish="MAX_TOKENS", usage=COUNTS),
     ],
     "usage_behind": [chunk("Hi", usage=EARLY), chunk(finish="STOP"), {"usageMetadata": COUNTS}],
+    "usage_first": [{"usageMetadata": COUNTS, **chunk("Hi", finish="STOP")}],
     "too_early": [chunk(finish="STOP"), chunk("Hi"), chunk(finish="STOP", usage=COUNTS)],
     "no_usage": [chunk("Hi"), chunk("!", finish="STOP")],
     "blocked": [
@@ -122,6 +123,7 @@ def test_without_the_footprint_every_byte_is_the_upstreams(name: str) -> None:
         ("thinking", 1, b'"toolUsePromptTokenCount": 50'),
         ("two_candidates", 2, b'"toolUsePromptTokenCount": 50'),
         ("usage_behind", 1, b'"toolUsePromptTokenCount": 50'),
+        ("usage_first", 1, b'"toolUsePromptTokenCount": 50'),
         ("too_early", 1, b'"toolUsePromptTokenCount": 50'),
         ("blocked", 1, b'"totalTokenCount": 12'),
         ("blocked", 4, b'"totalTokenCount": 12'),

@@ -1,8 +1,8 @@
 """Gemini: `POST .../models/{model}:generateContent`, `:streamGenerateContent` and `:embedContent`. Sans I/O, no clock.
 
-The model and whether a stream is wanted stand in the path alone. With `alt=sse` a stream has events without a terminator of
-their own: the protocol's end is that each candidate has a finish reason, or that the prompt was blocked. Without it, one JSON
-array comes piece by piece, whose reader only watches: what is in it cannot be told from the end before it is there.
+The model and whether a stream is wanted stand in the path alone. With `alt=sse` a stream has events, and no terminator of its
+own: the protocol's end is that each candidate has a finish reason, or that the prompt was blocked. Without it, one JSON array
+comes piece by piece, and its reader only watches.
 """
 
 from __future__ import annotations
