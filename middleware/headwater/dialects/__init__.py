@@ -7,11 +7,16 @@ from typing import Final
 
 from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
+from headwater.dialects.bedrock import BedrockConverse
+from headwater.dialects.gemini import Gemini, GeminiEmbed
 from headwater.dialects.openai_chat import OpenAIChat
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),
     Anthropic(),
+    Gemini(),
+    GeminiEmbed(),
+    BedrockConverse(),
 )
 _CACHED_PATH_CHARACTERS: Final = 200
 
