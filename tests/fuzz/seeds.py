@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from headwater.records import Target
 from tests.dialects import streams
 from tests.dialects.test_anthropic import STREAMS as ANTHROPIC_STREAMS
+from tests.dialects.test_ollama import STREAMS as OLLAMA_STREAMS
 
 SSE = b"text/event-stream"
+NDJSON = b"application/x-ndjson"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,30 @@ SEEDS: dict[str, Seed] = {
             _json({"type": "error", "error": {"type": "overloaded_error"}}),
         ),
         streams=tuple(ANTHROPIC_STREAMS.values()),
+    ),
+    "ollama-chat": Seed(
+        target=Target(method="POST", path="/api/chat"),
+        request=_json(
+            {"model": "m", "messages": [{"role": "user", "content": "Hi", "images": ["iVBOR"]}], "tools": [_TOOL]}
+        ),
+        replies=(
+            _json({"message": {"content": "Hi", "tool_calls": [_TOOL]}, "done": True, "eval_count": 2}),
+            _json({"error": "no such model"}),
+        ),
+        streams=tuple(OLLAMA_STREAMS.values()),
+        content_type=NDJSON,
+    ),
+    "ollama-generate": Seed(
+        target=Target(method="POST", path="/api/generate"),
+        request=_json({"model": "m", "prompt": "Hi", "context": [1, 2], "raw": True}),
+        replies=(_json({"response": "Hi", "done": True, "prompt_eval_count": 9, "prompt_eval_cached_count": 4}),),
+        streams=(OLLAMA_STREAMS["generate"],),
+        content_type=NDJSON,
+    ),
+    "ollama-embed": Seed(
+        target=Target(method="POST", path="/api/embed"),
+        request=_json({"model": "m", "input": ["a", "b"]}),
+        replies=(_json({"embeddings": [[0.1]], "prompt_eval_count": 8}), _json({"embedding": []})),
     ),
 }
 """By the name of the dialect; a test sees to it that none is missing."""

@@ -9,6 +9,7 @@ from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
 from headwater.dialects.bedrock import BedrockConverse
 from headwater.dialects.gemini import Gemini, GeminiEmbed
+from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from headwater.dialects.openai_chat import OpenAIChat
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -17,6 +18,9 @@ DIALECTS: tuple[Dialect, ...] = (
     Gemini(),
     GeminiEmbed(),
     BedrockConverse(),
+    OllamaChat(),
+    OllamaGenerate(),
+    OllamaEmbed(),
 )
 _CACHED_PATH_CHARACTERS: Final = 200
 
