@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from headwater.records import Target
 from tests.dialects import streams
 from tests.dialects.test_anthropic import STREAMS as ANTHROPIC_STREAMS
+from tests.dialects.test_cohere import MESSAGE as COHERE_MESSAGE
+from tests.dialects.test_cohere import STREAMS as COHERE_STREAMS
+from tests.dialects.test_cohere import USAGE as COHERE_USAGE
 from tests.dialects.test_ollama import STREAMS as OLLAMA_STREAMS
 
 SSE = b"text/event-stream"
@@ -83,6 +86,22 @@ SEEDS: dict[str, Seed] = {
         target=Target(method="POST", path="/api/embed"),
         request=_json({"model": "m", "input": ["a", "b"]}),
         replies=(_json({"embeddings": [[0.1]], "prompt_eval_count": 8}), _json({"embedding": []})),
+    ),
+    "cohere-chat": Seed(
+        target=Target(method="POST", path="/v2/chat"),
+        request=_json(
+            {"model": "m", "messages": [*_MESSAGES, COHERE_MESSAGE], "tools": [_TOOL], "documents": ["a", {"data": {}}]}
+        ),
+        replies=(
+            _json({"finish_reason": "COMPLETE", "message": COHERE_MESSAGE, "usage": COHERE_USAGE}),
+            _json({"message": "invalid api token"}),
+        ),
+        streams=tuple(COHERE_STREAMS.values()),
+    ),
+    "cohere-embed": Seed(
+        target=Target(method="POST", path="/v2/embed"),
+        request=_json({"model": "m", "texts": ["a"], "images": ["data:,"], "inputs": [{"content": [{"text": "b"}]}]}),
+        replies=(_json({"embeddings": {"float": [[0.1]]}, "meta": {"billed_units": {"input_tokens": 8}}}),),
     ),
 }
 """By the name of the dialect; a test sees to it that none is missing."""

@@ -9,6 +9,7 @@ from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
 from headwater.dialects.bedrock import BedrockConverse
 from headwater.dialects.gemini import Gemini, GeminiEmbed
+from headwater.dialects.cohere import CohereChat, CohereEmbed
 from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from headwater.dialects.openai_chat import OpenAIChat
 
@@ -21,6 +22,8 @@ DIALECTS: tuple[Dialect, ...] = (
     OllamaChat(),
     OllamaGenerate(),
     OllamaEmbed(),
+    CohereChat(),
+    CohereEmbed(),
 )
 _CACHED_PATH_CHARACTERS: Final = 200
 
