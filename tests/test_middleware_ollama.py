@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import httpx
+import ollama
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -94,3 +96,20 @@ async def test_another_apps_path_of_the_same_name_passes_untouched(meter: Meter,
     assert not [name for name in seen.headers if name.startswith("headwater")]
     row = await _account(meter, key)
     assert row is None or row.requests_count == 0
+
+
+async def test_ollamas_own_client_is_served_through_the_middleware(meter: Meter) -> None:
+    vectors = b'{"model":"all-minilm","embeddings":[[0.5,-0.5]],"prompt_eval_count":8}'
+    chat = ollama.AsyncClient(transport=httpx.ASGITransport(FootprintMiddleware(_lines_app(LINES), meter=meter)))
+    embed = ollama.AsyncClient(transport=httpx.ASGITransport(FootprintMiddleware(json_app(vectors), meter=meter)))
+    lines_app = _lines_app([said("The"), b'{"error":"unexpected EOF"}\n'])
+    broken = ollama.AsyncClient(transport=httpx.ASGITransport(FootprintMiddleware(lines_app, meter=meter)))
+
+    parts = [part async for part in await chat.chat("llama3.2", [{"role": "user", "content": "Why?"}], stream=True)]
+    embedded = await embed.embed("all-minilm", ["a"])
+    with pytest.raises(ollama.ResponseError, match="unexpected EOF"):
+        [part async for part in await broken.chat("llama3.2", stream=True)]
+
+    assert "".join(part.message.content or "" for part in parts) == "The sky"
+    assert (parts[-1].done, parts[-1].prompt_eval_count, parts[-1].eval_count) == (True, 26, 282)
+    assert (embedded.embeddings, embedded.prompt_eval_count) == ([[0.5, -0.5]], 8)

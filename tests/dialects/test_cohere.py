@@ -192,6 +192,15 @@ def test_what_is_no_reply_has_failed(body: bytes) -> None:
     assert EMBED.read_reply(body, ASKED).failed
 
 
+def test_a_whole_reply_that_broke_is_charged_for_the_tokens_it_counted() -> None:
+    body = json.dumps({"id": "1", "finish_reason": "ERROR", "message": MESSAGE, "usage": USAGE}).encode()
+
+    reply = CHAT.read_reply(body, ASKED)
+
+    assert not reply.failed
+    assert reply.told.usage == Usage(input_tokens=207, output_tokens=4, cached_tokens=32, source="upstream")
+
+
 @pytest.mark.parametrize(
     ("body", "given"),
     [

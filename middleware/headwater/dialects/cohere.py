@@ -81,11 +81,13 @@ class CohereChat:
         """Read a whole JSON reply; bad bytes give a failed one."""
         found = json_object(body) or {}
         reason, message = found.get("finish_reason"), found.get("message")
+        usage = usage_of(within(found, "usage"))
         return WholeReply(
             body=body,
             complete=bool(reason),
-            failed=reason == _FAILED or not isinstance(message, dict),
-            told=Told(usage=usage_of(within(found, "usage"))),
+            # An error that counted its tokens is charged for them.
+            failed=not isinstance(message, dict) or (reason == _FAILED and usage is None),
+            told=Told(usage=usage),
             text=partial(_text, within(message)),
         )
 
