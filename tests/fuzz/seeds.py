@@ -11,6 +11,8 @@ from tests.dialects.test_anthropic import STREAMS as ANTHROPIC_STREAMS
 from tests.dialects.test_cohere import MESSAGE as COHERE_MESSAGE
 from tests.dialects.test_cohere import STREAMS as COHERE_STREAMS
 from tests.dialects.test_cohere import USAGE as COHERE_USAGE
+from tests.dialects.test_cohere_v1 import META as COHERE_V1_META
+from tests.dialects.test_cohere_v1 import STREAMS as COHERE_V1_STREAMS
 from tests.dialects.test_ollama import STREAMS as OLLAMA_STREAMS
 
 SSE = b"text/event-stream"
@@ -102,6 +104,15 @@ SEEDS: dict[str, Seed] = {
         target=Target(method="POST", path="/v2/embed"),
         request=_json({"model": "m", "texts": ["a"], "images": ["data:,"], "inputs": [{"content": [{"text": "b"}]}]}),
         replies=(_json({"embeddings": {"float": [[0.1]]}, "meta": {"billed_units": {"input_tokens": 8}}}),),
+    ),
+    "cohere-v1-chat": Seed(
+        target=Target(method="POST", path="/v1/chat"),
+        request=_json(
+            {"message": "Hi", "preamble": "s", "chat_history": [{"role": "USER", "message": "a"}], "stream": True}
+        ),
+        replies=(_json({"text": "Hi", "finish_reason": "COMPLETE", "tool_calls": [_TOOL], "meta": COHERE_V1_META}),),
+        streams=tuple(COHERE_V1_STREAMS.values()),
+        content_type=NDJSON,
     ),
 }
 """By the name of the dialect; a test sees to it that none is missing."""

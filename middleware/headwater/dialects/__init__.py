@@ -10,6 +10,7 @@ from headwater.dialects.base import Dialect
 from headwater.dialects.bedrock import BedrockConverse
 from headwater.dialects.gemini import Gemini, GeminiEmbed
 from headwater.dialects.cohere import CohereChat, CohereEmbed
+from headwater.dialects.cohere_v1 import CohereV1Chat
 from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from headwater.dialects.openai_chat import OpenAIChat
 
@@ -24,6 +25,7 @@ DIALECTS: tuple[Dialect, ...] = (
     OllamaEmbed(),
     CohereChat(),
     CohereEmbed(),
+    CohereV1Chat(),
 )
 _CACHED_PATH_CHARACTERS: Final = 200
 
