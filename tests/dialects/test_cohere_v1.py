@@ -158,6 +158,7 @@ def test_a_request_and_its_prompt() -> None:
         'Be brief.How cold is it?USERHi{"name":"f"}{"name":"f","description":"d"}{"text":"Oslo"}'
     )
     assert prompt.messages_count == 3
+    assert CHAT.prompt(CHAT.read_request(b'{"message":"Hi"}', TARGET)).messages_count == 1
     assert CHAT.ask_for_usage(body) == body
 
 

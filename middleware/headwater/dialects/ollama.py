@@ -180,20 +180,15 @@ class OllamaStream(EventStream):
     """The reader of one stream. The footprint goes to the end of the line that says `"done":true`."""
 
     def __init__(self, model: str | None) -> None:
-        super().__init__(
-            LineFramer(),
-            marker=_MARKER,
-            stencils=Stencils(_TEXT_START, _lesson),
-            usage_path=edits.TOP_LEVEL,
-        )
+        stencils = Stencils(_TEXT_START, _lesson)
+        super().__init__(LineFramer(), marker=_MARKER, stencils=stencils, usage_path=edits.TOP_LEVEL)
         self._model = model
-        self._said: dict[str, Any] = {}
-        """The last line that had figures, or said who else does the work."""
+        self._told = told_of({}, model, has_text=False)
 
     @property
     def told(self) -> Told:
-        """The figures as they stand."""
-        return told_of(self._said, self._model, has_text=self.events_count > 0)
+        """What the lines have said so far: all but the last can only tell who else does the work."""
+        return self._told
 
     def _read(self, data: bytes) -> Turn:
         found = json_object(data) or {}
@@ -203,21 +198,21 @@ class OllamaStream(EventStream):
         if found.get("error"):
             self.failed = True
         if found.get("done") is True:
-            self._said = found
+            self._told = told_of(found, self._model, has_text=self.events_count > 0)
             self.complete = True
             return Turn.LAST
         if _remote(found, None):
-            self._said = found
+            self._told = Told(remote=_remote(found, None))
         return Turn.ORDINARY
 
 
 def told_of(found: dict[str, Any], model: str | None, *, has_text: bool) -> Told:
     """What a reply, or the last line of a stream, says of its work."""
-    busy_s = total_s(found.get("prompt_eval_duration"), found.get("eval_duration"))
+    busy_s = _total_s(found.get("prompt_eval_duration"), found.get("eval_duration"))
     return Told(usage=usage_of(found, has_text=has_text), busy_s=busy_s, remote=_remote(found, model))
 
 
-def total_s(*durations_ns: Any) -> float | None:
+def _total_s(*durations_ns: Any) -> float | None:
     """The sum of the durations that are there; None where none is, or where they say that no time was spent."""
     return sum(seconds(each, per_s=_NS_PER_S) or 0.0 for each in durations_ns) or None
 
@@ -272,10 +267,13 @@ def _parts(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(found: dict[str, Any]) -> str:
-    texts, parts = PromptBuilder(), _parts(found)
-    texts.add_text(*(parts.get(name) for name in _TEXTS))
-    _add_calls(texts, parts)
-    return "".join(texts.done().texts)
+    parts = _parts(found)
+    text = "".join([string(parts.get(name)) for name in _TEXTS])
+    if not parts.get("tool_calls"):
+        return text
+    calls = PromptBuilder()
+    _add_calls(calls, parts)
+    return text + "".join(calls.done().texts)
 
 
 def _lesson(data: bytes) -> tuple[int, str] | None:
