@@ -8,9 +8,9 @@ from typing import Final
 from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
 from headwater.dialects.bedrock import BedrockConverse
-from headwater.dialects.gemini import Gemini, GeminiEmbed
 from headwater.dialects.cohere import CohereChat, CohereEmbed
 from headwater.dialects.cohere_v1 import CohereV1Chat
+from headwater.dialects.gemini import Gemini, GeminiEmbed
 from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from headwater.dialects.openai_chat import OpenAIChat
 
