@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headwater.records import Target
 from tests.dialects import streams
+from tests.dialects import test_bedrock as bedrock
+from tests.dialects import test_gemini as gemini
 from tests.dialects.test_anthropic import STREAMS as ANTHROPIC_STREAMS
 from tests.dialects.test_cohere import MESSAGE as COHERE_MESSAGE
 from tests.dialects.test_cohere import STREAMS as COHERE_STREAMS
@@ -37,6 +39,24 @@ def _json(document: object) -> bytes:
 _MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {}}]}]
 _TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"enum": ["x"]}}}}}
 _CHAT = {"model": "m", "messages": _MESSAGES, "tools": [_TOOL], "n": 2, "stream": True}
+
+_GEMINI = Seed(
+    target=Target(method="POST", path="/v1beta/models/gemini-2.5-pro:streamGenerateContent", query=b"alt=sse"),
+    request=_json(
+        {"contents": [{"parts": [{"text": "Hi"}, {"inlineData": {"mimeType": "image/png", "data": "iVBOR"}}]}]}
+    ),
+    replies=(
+        _json(
+            {
+                "candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}],
+                "usageMetadata": gemini.COUNTS,
+            }
+        ),
+        _json({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": gemini.EARLY}),
+        _json({"error": {"code": 400, "message": "no"}}),
+    ),
+    streams=tuple(gemini.STREAMS.values()),
+)
 
 SEEDS: dict[str, Seed] = {
     "openai-chat": Seed(
@@ -114,5 +134,28 @@ SEEDS: dict[str, Seed] = {
         streams=tuple(COHERE_V1_STREAMS.values()),
         content_type=NDJSON,
     ),
+    "gemini": _GEMINI,
+    "gemini:array": replace(_GEMINI, streams=tuple(gemini.ARRAYS.values()), content_type=b"application/json"),
+    "gemini-embed": Seed(
+        target=Target(method="POST", path="/v1beta/models/gemini-embedding-001:batchEmbedContents"),
+        request=_json({"requests": [{"content": {"parts": [{"text": "Hi"}]}}]}),
+        replies=(_json({"embeddings": [{"values": [0.1]}], "usageMetadata": {"promptTokenCount": 2}}),),
+    ),
+    "bedrock-converse": Seed(
+        target=Target(method="POST", path="/model/anthropic.claude/converse-stream"),
+        request=_json({"messages": [{"role": "user", "content": [{"text": "Hi"}, {"image": {"format": "png"}}]}]}),
+        replies=(
+            _json(
+                {
+                    "output": {"message": {"content": [{"text": "Hi"}, {"toolUse": {"name": "f", "input": {}}}]}},
+                    "stopReason": "end_turn",
+                    "usage": bedrock.USAGE,
+                }
+            ),
+            _json({"message": "no"}),
+        ),
+        streams=tuple(bedrock.STREAMS.values()),
+        content_type=bedrock.EVENT_STREAM,
+    ),
 }
-"""By the name of the dialect; a test sees to it that none is missing."""
+"""By the name of the dialect, with a word behind a colon where it has several kinds of streams; a test sees to it that none is missing."""
