@@ -130,12 +130,13 @@ def test_members_that_the_finish_event_has_are_not_said_twice() -> None:
     assert run([body], injected=True, footprint=None).sent == delta(finish="stop", timings={"own": 1}) + DONE
 
 
-def test_the_finish_event_waits_for_one_event_and_no_longer() -> None:
+def test_the_finish_event_waits_for_the_next_word_on_the_end_and_no_longer() -> None:
     reader = streams.reader(injected=True)
     finish = delta(finish="stop")
 
     assert reader.feed(finish) == (b"", False)
-    assert reader.feed(event(choices=[], moderation={})) == (finish + event(choices=[], moderation={}), False)
+    assert reader.feed(event(choices=[], moderation={})) == (b"", False)
+    assert reader.feed(delta("more")) == (finish + event(choices=[], moderation={}) + delta("more"), False)
 
 
 def test_an_upstream_that_ignores_the_question_still_gets_its_footprint() -> None:

@@ -8,9 +8,13 @@ from typing import Final
 from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
 from headwater.dialects.openai_chat import OpenAIChat
+from headwater.dialects.openai_completions import OpenAICompletions
+from headwater.dialects.openai_embeddings import OpenAIEmbeddings
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),
+    OpenAICompletions(),
+    OpenAIEmbeddings(),
     Anthropic(),
 )
 _CACHED_PATH_CHARACTERS: Final = 200
