@@ -14,7 +14,7 @@ from headwater.records import Told, Usage
 
 _MS_PER_S: Final = 1000
 
-# The same count under the names that servers give it, the first that is one wins. All but the last are within `usage`.
+# The same count under the names that servers give it; the first that is a count wins.
 _CACHED: Final = (
     ("prompt_tokens_details", "cached_tokens"),  # OpenAI and most others
     ("prompt_token_details", "cached_tokens"),  # Mistral, which says both
@@ -22,11 +22,13 @@ _CACHED: Final = (
     ("prompt_cache_hit_tokens",),  # DeepSeek
     ("cache_read_input_tokens",),  # Databricks, LiteLLM
     ("num_cached_tokens",),  # Mistral, older
+    ("precached_prompt_tokens",),  # GigaChat
 )
 _WRITTEN: Final = (
     ("prompt_tokens_details", "cache_write_tokens"),  # OpenAI, OpenRouter
     ("prompt_tokens_details", "cache_creation_tokens"),  # LiteLLM
-    ("cache_creation_input_tokens",),  # Databricks, LiteLLM
+    ("prompt_tokens_details", "cache_creation_input_tokens"),  # Qwen
+    ("cache_creation_input_tokens",),  # Databricks, LiteLLM, DeepInfra
 )
 _REASONING: Final = (
     ("completion_tokens_details", "reasoning_tokens"),
@@ -71,9 +73,9 @@ def _from_usage(usage: dict[str, Any], cache_n: int | None) -> Usage:
     cached = cache_n if cached is None else cached
     reasoning = _first(usage, _REASONING)
     if given is not None and made is not None:
-        beside_input, beside_output, hidden = _beside(usage, given, made, sum_of_all)
+        beside_input, beside_output = _beside(usage, given, made, sum_of_all)
         given, made = given + beside_input, made + beside_output
-        reasoning = hidden if hidden and not reasoning else reasoning
+        reasoning = reasoning or beside_output or reasoning
     elif made is not None and reasoning is not None and reasoning > made:
         made += reasoning
     return Usage(
@@ -86,28 +88,25 @@ def _from_usage(usage: dict[str, Any], cache_n: int | None) -> Usage:
     )
 
 
-def _beside(usage: dict[str, Any], given: int, made: int, sum_of_all: int | None) -> tuple[int, int, int]:
-    """Tokens that are neither in `prompt_tokens` nor in `completion_tokens`: of the input, of the output, and how many of
-    the latter were thought and are named nowhere."""
+def _beside(usage: dict[str, Any], given: int, made: int, sum_of_all: int | None) -> tuple[int, int]:
+    """Tokens of the input and of the output that are neither in `prompt_tokens` nor in `completion_tokens`."""
     reasoning = _first(usage, _REASONING) or 0
     cited = count(usage.get("citation_tokens"))
     if cited is not None or count(usage.get("num_search_queries")) is not None:
-        # Perplexity's deep research, by its price list: input is prompt and citations, and reasoning comes before the
-        # completion, not in it. Its total leaves both out.
-        return cited or 0, count(usage.get("reasoning_tokens")) or 0, 0
-    beyond = None if sum_of_all is None else sum_of_all - given - made
-    if beyond is None or (beyond <= 0 and reasoning <= made):
-        return 0, reasoning if beyond is None and reasoning > made else 0, 0
+        # Perplexity's deep research, by its price list: input is the prompt and the citations that were processed, and
+        # reasoning is a step before the completion. Its total leaves both out.
+        return cited or 0, count(usage.get("reasoning_tokens")) or 0
+    alone = reasoning if reasoning > made else 0
+    beyond = alone if sum_of_all is None else sum_of_all - given - made
     if beyond <= 0:
-        return 0, 0, 0
+        return 0, 0
     if beyond == reasoning:
-        return 0, reasoning, 0  # xAI
+        return 0, beyond  # xAI, Vertex
     audio, cache = _first(usage, _AUDIO), total(_first(usage, _CACHED), _first(usage, _WRITTEN))
     if beyond in (audio, cache) or usage.get("prompt_audio_seconds") is not None:
-        return beyond, 0, 0  # Mistral's Voxtral: 375 tokens for each half minute; caches as Anthropic counts them
-    if reasoning:
-        return 0, reasoning if reasoning > made else 0, 0
-    return 0, beyond, beyond  # Gemini's own OpenAI endpoint: thoughts are in the total alone
+        return beyond, 0  # Mistral's Voxtral, 375 tokens for each half minute; caches as Anthropic counts them
+    # Gemini's endpoint: what was thought is in the total, and nowhere else.
+    return 0, alone if reasoning else beyond
 
 
 def _from_timings(timings: dict[str, Any]) -> Usage | None:
