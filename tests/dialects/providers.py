@@ -36,7 +36,7 @@ class Case:
 
 def usage(given: int | None, made: int | None, **members: int) -> Usage:
     """Counts of an upstream."""
-    return Usage(input_tokens=given, output_tokens=made, source="upstream", **members)  # type: ignore[arg-type]
+    return Usage(input_tokens=given, output_tokens=made, source="upstream", **members)
 
 
 def counts(given: int | None, made: int | None, total: int | None, **members: Any) -> dict[str, Any]:
