@@ -202,6 +202,17 @@ def test_text_behind_a_finish_reason_lets_it_go() -> None:
     assert (seen.sent, seen.text) == (body, "Himore")
 
 
+def test_an_error_that_comes_with_usage_tells_it() -> None:
+    """OpenRouter, which here also counts more reasoning than completion: the total says that it is inside."""
+    told = counts(43, 10, 53, completion_tokens_details={"reasoning_tokens": 11})
+    error = delta("", error={"code": 400, "message": "Token limit reached"}, usage=told)
+
+    seen = run(eventwise(delta("Hi") + delta("", finish="length") + error + DONE), asked=True)
+
+    assert seen.usage == usage(43, 10, reasoning_tokens=10)
+    assert seen.failed
+
+
 @pytest.mark.parametrize(("name", "busy_s"), [("cerebras", 0.75), ("groq, asked", 0.75), ("gemini", None)])
 def test_streams_tell_how_long_the_server_was_busy(name: str, busy_s: float | None) -> None:
     assert run([STREAMS[name][0]]).busy_s == busy_s

@@ -127,10 +127,10 @@ class OpenAIStream(HoldingStream):
                 self.complete = True
                 return _Kind.DONE
             return _Kind.ORDINARY
+        has_counts = self._read_usage(chunk)  # OpenRouter's errors have usage too
         if openai_shapes.is_error(chunk):
             self.failed = True
             return _Kind.ORDINARY
-        has_counts = self._read_usage(chunk)
         if not chunk.choices:
             if has_counts or (chunk.usage and isinstance(chunk.usage, dict)):
                 return _Kind.USAGE
