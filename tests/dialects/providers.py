@@ -72,6 +72,32 @@ CASES: dict[str, Case] = {
         beside={"prompt_logprobs": None, "kv_transfer_params": None},
         expected=usage(12, 2, cached_tokens=8),
     ),
+    "vllm with times": Case(
+        usage=counts(42, 128, 170, completion_tokens_details={"reasoning_tokens": 36}),
+        beside={
+            "metrics": {
+                "time_to_first_token_ms": 85.0,
+                "generation_time_ms": 1240.0,
+                "queue_time_ms": 12.3,
+                "mean_itl_ms": 9.1,
+                "tokens_per_second": 103.2,
+            }
+        },
+        expected=usage(42, 128, reasoning_tokens=36),
+        busy_s=1.325,
+    ),
+    "vllm with several answers": Case(usage=counts(42, 128, 170), beside={"metrics": None}, expected=usage(42, 128)),
+    "lm studio": Case(
+        usage=counts(14, 89, 103),
+        beside={"stats": {"tokens_per_second": 63.7, "time_to_first_token": 0.073, "generation_time": 1.396}},
+        expected=usage(14, 89),
+        busy_s=1.469,
+    ),
+    "hugging face": Case(usage=counts(4, 258, 262, cached_tokens=0), expected=usage(4, 258, cached_tokens=0)),
+    "nvidia nim": Case(
+        usage=counts(6, 165, 171, completion_tokens_details=None, prompt_tokens_details=None),
+        expected=usage(6, 165),
+    ),
     "llama.cpp": Case(
         usage=counts(237, 35, 272),
         beside={

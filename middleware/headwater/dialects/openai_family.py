@@ -98,7 +98,7 @@ def read_reply(body: bytes) -> WholeReply:
         body=body,
         complete=bool(choices) and all(choice.finish_reason for choice in choices),
         failed=is_error(found) or found.choices is msgspec.UNSET,
-        told=openai_usage.told(usage, found.timings, found.time_info),
+        told=openai_usage.told(usage, openai_usage.times_of(found)),
         text=partial(_text, body),
     )
 

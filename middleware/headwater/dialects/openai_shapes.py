@@ -44,7 +44,9 @@ class Chunk(msgspec.Struct):
     error: Any = None
     object: Any = None
     timings: Any = None
+    metrics: Any = None
     time_info: Any = None
+    stats: Any = None
     x_groq: Any = None
     base_resp: Any = None
 
@@ -63,7 +65,9 @@ class ReplyBody(msgspec.Struct):
     error: Any = None
     object: Any = None
     timings: Any = None
+    metrics: Any = None
     time_info: Any = None
+    stats: Any = None
     x_groq: Any = None
     base_resp: Any = None
 

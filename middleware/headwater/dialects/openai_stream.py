@@ -52,14 +52,13 @@ class OpenAIStream(HoldingStream):
         self._injected = usage_injected
         self._finished: set[object] = set()
         self._counts: Any = None
-        self._timings: Any = None
-        self._time_info: Any = None
+        self._times: dict[str, Any] = {}
         self._swallowed_last = False
 
     @property
     def told(self) -> Told:
         """The upstream's own counts and times, the last value seen."""
-        return openai_usage.told(self._counts, self._timings, self._time_info)
+        return openai_usage.told(self._counts, self._times)
 
     def _piece(self, raw: bytes, out: list[bytes]) -> None:
         sent_count = self._begun()
@@ -142,10 +141,7 @@ class OpenAIStream(HoldingStream):
         counts = openai_usage.counts_of(chunk.usage, chunk.x_groq, chunk.choices or ())
         if counts is not None:
             self._counts = counts
-        if isinstance(chunk.timings, dict):
-            self._timings = chunk.timings
-        if isinstance(chunk.time_info, dict):
-            self._time_info = chunk.time_info
+        self._times.update(openai_usage.times_of(chunk))
         return counts is not None
 
     def _read_choices(self, choices: list[StreamChoice], chunk: Chunk, event: Event, *, has_counts: bool) -> _Kind:

@@ -6,7 +6,7 @@ it has beyond prompt and completion is somebody's, and the members that could ex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from headwater.dialects.lenient import count, seconds, total, within
@@ -37,9 +37,32 @@ _REASONING: Final = (
 _AUDIO: Final = (("prompt_tokens_details", "audio_tokens"), ("prompt_token_details", "audio_tokens"))
 
 
-def told(usage: Any, timings: Any = None, time_info: Any = None) -> Told:
-    """All that a reply says: `usage`, llama.cpp's `timings`, Cerebras' `time_info`, each as it stands in the reply."""
-    return Told(usage=usage_of(usage, timings), busy_s=busy_s_of(usage, timings, time_info))
+# Where servers say how long they worked, without their queue: a member of the reply (or its usage), prefill and decode in
+# it, and in how many to the second.
+_TIMES: Final = (
+    ("timings", "prompt_ms", "predicted_ms", _MS_PER_S),  # llama.cpp
+    (
+        "metrics",
+        "time_to_first_token_ms",
+        "generation_time_ms",
+        _MS_PER_S,
+    ),  # vLLM, docs/features/per_request_metrics.md
+    ("usage", "prompt_time", "completion_time", 1),  # Groq
+    ("time_info", "prompt_time", "completion_time", 1),  # Cerebras
+    ("stats", "time_to_first_token", "generation_time", 1),  # LM Studio, its REST API of version 0
+)
+TIMED: Final = ("timings", "metrics", "time_info", "stats")
+"""Members of a reply that may say how long it took."""
+
+
+def told(usage: Any, times: Mapping[str, Any]) -> Told:
+    """All that a reply says: its counts, and those of its members that are `TIMED`."""
+    return Told(usage=usage_of(usage, times.get("timings")), busy_s=_busy_s({**times, "usage": usage}))
+
+
+def times_of(said: Any) -> dict[str, Any]:
+    """Those members of a reply or of a chunk that say how long it took."""
+    return {name: value for name in TIMED if isinstance(value := getattr(said, name), dict)}
 
 
 def counts_of(usage: Any, x_groq: Any, choices: Iterable[Any] = ()) -> Any:
@@ -123,18 +146,12 @@ def _from_timings(timings: dict[str, Any]) -> Usage | None:
     )
 
 
-def busy_s_of(usage: Any, timings: Any, time_info: Any) -> float | None:
-    """The time that the server says it spent on prefill and decode, without its queue: llama.cpp in `timings`, Groq in its
-    usage, Cerebras in `time_info`."""
-    for times, names, per_s in (
-        (timings, ("prompt_ms", "predicted_ms"), _MS_PER_S),
-        (usage, ("prompt_time", "completion_time"), 1),
-        (time_info, ("prompt_time", "completion_time"), 1),
-    ):
-        parts_s = [seconds(within(times).get(name), per_s=per_s) for name in names]
-        known_s = [part for part in parts_s if part is not None]
-        if len(known_s) == len(parts_s):
-            return sum(known_s)
+def _busy_s(times: Mapping[str, Any]) -> float | None:
+    """The time of prefill and decode as the first place says that knows both."""
+    for member, prefill, decode, per_s in _TIMES:
+        prefill_s, decode_s = (seconds(within(times, member).get(name), per_s=per_s) for name in (prefill, decode))
+        if prefill_s is not None and decode_s is not None:
+            return prefill_s + decode_s
     return None
 
 
