@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.dialects.lenient import count
 from headwater.dialects.openai_chat import OpenAIChat
 from headwater.records import Target, Usage
 from tests.dialects import providers, streams
-from tests.dialects.providers import CASES, counts, usage
+from tests.dialects.providers import CASES, Case, counts, usage
 from tests.dialects.streams import (
     ADDITION,
     ASKED_FOR,
@@ -71,6 +72,40 @@ def test_cached_and_written_and_reasoning_tokens_are_inside_what_they_are_part_o
         assert (found.reasoning_tokens or 0) <= found.output_tokens
 
 
+COUNTS = [
+    "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "prompt_cache_hit_tokens", "reasoning_tokens",
+    "cache_creation_input_tokens", "citation_tokens", "num_search_queries", "prompt_audio_seconds",
+]  # fmt: skip
+DETAILS = ["cached_tokens", "cache_write_tokens", "audio_tokens", "reasoning_tokens"]
+count_or_not = st.one_of(
+    st.integers(0, 40), st.none(), st.booleans(), st.floats(), st.integers(-3, -1), st.text(max_size=1)
+)
+said_counts = st.dictionaries(st.sampled_from(COUNTS), count_or_not)
+said_details = st.dictionaries(st.sampled_from(DETAILS), count_or_not)
+
+
+@given(said_counts, said_details, said_details)
+def test_no_count_is_lost_and_no_part_is_greater_than_its_whole(
+    said: dict[str, object], given_details: dict[str, object], made_details: dict[str, object]
+) -> None:
+    told = {**said, "prompt_tokens_details": given_details, "completion_tokens_details": made_details}
+    body = Case(usage=told, expected=None).body()
+
+    found = CHAT.read_reply(body, ASKED_FOR).told.usage
+
+    if found is None:
+        assert count(said.get("prompt_tokens")) is None
+        assert count(said.get("completion_tokens")) is None
+        return
+    for whole, name, parts in (
+        (found.input_tokens, "prompt_tokens", (found.cached_tokens, found.cache_write_tokens)),
+        (found.output_tokens, "completion_tokens", (found.reasoning_tokens,)),
+    ):
+        least = count(said.get(name))
+        assert least is None or (whole is not None and whole >= least)
+        assert sum(part or 0 for part in parts) <= (whole or 0)
+
+
 def test_blank_lines_that_kept_a_connection_alive_are_no_part_of_a_reply() -> None:
     """DeepSeek sends them while it works."""
     body = b"\n\n\n" + CASES["deepseek"].body()
@@ -100,7 +135,7 @@ def test_errors_that_come_as_replies_are_failed(document: object) -> None:
     ("path", "body", "model"),
     [
         ("/openai/deployments/my-gpt/chat/completions", b"{}", "my-gpt"),
-        ("/openai/deployments/my%20gpt/chat/completions", b"{}", "my gpt"),
+        ("/OpenAI/Deployments/My-GPT/chat/completions/", b"{}", "My-GPT"),
         ("/openai/deployments/my-gpt/chat/completions", b'{"model":"gpt-4o"}', "gpt-4o"),
         ("/openai/v1/chat/completions", b"{}", None),
     ],

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from functools import partial
 from typing import Any, Final
-from urllib.parse import unquote
 
 import msgspec
 
@@ -34,7 +33,7 @@ _requests: Final = Shape(RequestBody)
 _replies: Final = Shape(ReplyBody, ReplyChoice)
 _messages: Final = Shape(MessageBody, MessageChoice)
 _ASK: Final = b'"stream_options":{"include_usage":true},'
-_DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/")
+_DEPLOYMENT: Final = re.compile(r"/deployments/([^/]+)/", re.IGNORECASE)
 
 
 def read_request(body: bytes) -> RequestBody:
@@ -54,7 +53,7 @@ def model_of(found: RequestBody, target: Target) -> str | None:
     if isinstance(found.model, str):
         return found.model
     deployment = _DEPLOYMENT.search(target.path)
-    return None if deployment is None else unquote(deployment.group(1))
+    return None if deployment is None else deployment.group(1)
 
 
 def asks_for_usage(found: RequestBody) -> bool:

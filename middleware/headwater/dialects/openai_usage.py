@@ -101,11 +101,12 @@ def _from_usage(usage: dict[str, Any], cache_n: int | None) -> Usage:
         reasoning = reasoning or beside_output or reasoning
     elif made is not None and reasoning is not None and reasoning > made:
         made += reasoning
+    cached = _within(cached, given)
     return Usage(
         input_tokens=given,
         output_tokens=made,
-        cached_tokens=_within(cached, given),
-        cache_write_tokens=_within(written, given),
+        cached_tokens=cached,
+        cache_write_tokens=_within(written, None if given is None else given - (cached or 0)),
         reasoning_tokens=_within(reasoning, made),
         source="upstream",
     )
