@@ -70,6 +70,8 @@ class Upstream:
         headers = self.headers
         if self.rejects_options and "stream_options" in body:
             return JSONResponse({"error": {"message": "unknown field stream_options"}}, 400)
+        if body.get("limited"):
+            return JSONResponse({"error": {"message": "limited"}}, 400 if "stream_options" in body else 429)
         if body.get("broken"):
             return JSONResponse({"error": {"message": "broken"}}, 400)
         if not body.get("stream"):
@@ -171,6 +173,17 @@ def test_an_upstream_that_rejects_the_option_is_asked_once_more_and_never_again(
 
     assert ["stream_options" in body for body in upstream.bodies] == [True, False, False]
     assert [b'"source":"counted"' in answer.content for answer in answers] == [True, True]
+
+
+def test_an_upstream_that_has_other_reasons_is_asked_again(start: Start, meter: Meter, key: str) -> None:
+    upstream = Upstream()
+    url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
+
+    bad = _post(url, request(stream=True, limited=True), key)
+    _post(url, request(stream=True), key)
+
+    assert bad.status_code == 429
+    assert ["stream_options" in body for body in upstream.bodies] == [True, False, True]
 
 
 def test_a_request_that_is_wrong_in_itself_does_not_stop_the_asking(start: Start, meter: Meter, key: str) -> None:

@@ -311,8 +311,7 @@ class Exchange:
                 out += await self._end_stream(reader)
             if not more:
                 self._feed = None
-                if reader.complete and settlement.is_open:
-                    # The end was held for what might follow it, and nothing did (not every server says [DONE]).
+                if reader.complete and settlement.is_open:  # held for what might follow; not all say [DONE]
                     out += await self._end_stream(reader)
                 out += reader.close()
         except Exception as error:  # metering must not break the app's reply

@@ -272,6 +272,11 @@ CASES: dict[str, Case] = {
         usage=counts(8, 90, 98, reasoning_tokens=70, prompt_tokens_details=None),
         expected=usage(8, 90, reasoning_tokens=70),
     ),
+    "cloudflare": Case(
+        usage=counts(30, 12, 42, prompt_tokens_details={"cached_tokens": 0}),
+        expected=usage(30, 12, cached_tokens=0),
+        provider="cloudflare",
+    ),
     "gigachat": Case(
         usage=counts(2000, 3, 2003, precached_prompt_tokens=1500), expected=usage(2000, 3, cached_tokens=1500)
     ),

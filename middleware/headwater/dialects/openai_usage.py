@@ -36,17 +36,11 @@ _REASONING: Final = (
 )
 _AUDIO: Final = (("prompt_tokens_details", "audio_tokens"), ("prompt_token_details", "audio_tokens"))
 
-
 # Where servers say how long they worked, without their queue: a member of the reply (or its usage), prefill and decode in
 # it, and in how many to the second.
 _TIMES: Final = (
     ("timings", "prompt_ms", "predicted_ms", _MS_PER_S),  # llama.cpp
-    (
-        "metrics",
-        "time_to_first_token_ms",
-        "generation_time_ms",
-        _MS_PER_S,
-    ),  # vLLM, docs/features/per_request_metrics.md
+    ("metrics", "time_to_first_token_ms", "generation_time_ms", _MS_PER_S),  # vLLM, per_request_metrics.md
     ("usage", "prompt_time", "completion_time", 1),  # Groq
     ("time_info", "prompt_time", "completion_time", 1),  # Cerebras
     ("stats", "time_to_first_token", "generation_time", 1),  # LM Studio, its REST API of version 0
@@ -129,8 +123,9 @@ def _beside(usage: dict[str, Any], given: int, made: int, sum_of_all: int | None
     audio, cache = _first(usage, _AUDIO), total(_first(usage, _CACHED), _first(usage, _WRITTEN))
     if beyond in (audio, cache) or usage.get("prompt_audio_seconds") is not None:
         return beyond, 0  # Mistral's Voxtral, 375 tokens for each half minute; caches as Anthropic counts them
-    # Gemini's endpoint: what was thought is in the total, and nowhere else.
-    return 0, alone if reasoning else beyond
+    if reasoning:
+        return 0, alone  # a total that explains nothing
+    return 0, beyond  # Gemini's own endpoint: what was thought is in the total, and nowhere else
 
 
 def _from_timings(timings: dict[str, Any]) -> Usage | None:
