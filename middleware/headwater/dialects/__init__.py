@@ -8,9 +8,11 @@ from typing import Final
 from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
 from headwater.dialects.openai_chat import OpenAIChat
+from headwater.dialects.openai_responses import OpenAIResponses
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),
+    OpenAIResponses(),
     Anthropic(),
 )
 _CACHED_PATH_CHARACTERS: Final = 200

@@ -195,7 +195,7 @@ def _from_usage(usage: dict[str, Any], cache_n: int | None) -> Usage | None:
         cached = cache_n
     reasoning = count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
     if made is not None and reasoning is not None:
-        if _is_outside(given, made, reasoning, count(usage.get("total_tokens"))):
+        if is_reasoning_outside(given, made, reasoning, count(usage.get("total_tokens"))):
             made += reasoning
         reasoning = min(reasoning, made)
     return Usage(
@@ -212,7 +212,7 @@ def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
     return details if isinstance(details, dict) else {}
 
 
-def _is_outside(given: int | None, made: int, reasoning: int, total: int | None) -> bool:
+def is_reasoning_outside(given: int | None, made: int, reasoning: int, total: int | None) -> bool:
     """Whether the reasoning tokens are not among the completion tokens (xAI): the total tells, if there is one."""
     if total is not None and given is not None:
         if total == given + made:
