@@ -144,6 +144,10 @@ def test_only_message_stop_completes_a_stream() -> None:
             },
             Usage(input_tokens=210000, output_tokens=4400, source="upstream"),
         ),
+        (
+            {"input_tokens": 3, "iterations": [{"type": ["compaction"], "input_tokens": 9}]},
+            Usage(input_tokens=3, output_tokens=None, source="upstream"),
+        ),
         ({"input_tokens": True, "output_tokens": "7"}, None),
         ({}, None),
     ],

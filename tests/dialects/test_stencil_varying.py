@@ -173,3 +173,18 @@ def test_a_number_that_means_something_to_the_dialect_is_no_hole() -> None:
 
     assert stencil.varying_head is None
     assert stencil.text(sse(n=2, delta="two")) is None
+
+
+@pytest.mark.parametrize("make", [lambda decoys: sse(x=decoys, n=1, delta="one"), lambda d: sse(delta="one", x=d, n=1)])
+def test_few_places_are_tried_in_an_event_that_is_full_of_decoys(make: Any) -> None:
+    parsed: list[bytes] = []
+
+    def counting(data: bytes) -> tuple[int, str] | None:
+        parsed.append(data)
+        return lesson(data)
+
+    for decoys in ([{"n": 5}] * 1000, [{"delta": "x"}] * 1000):
+        raw = make(decoys)
+        Stencils(TEXT_START, counting, varying=NUMBER).learn(raw, Event(raw).data or b"")
+
+    assert len(parsed) <= 40

@@ -135,7 +135,7 @@ def usage_of(usage: dict[str, Any]) -> Usage | None:
     fresh, made = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
     if fresh is None and made is None:
         return None
-    beside = [each for each in objects(usage.get("iterations")) if each.get("type") in _BESIDE]
+    beside = [each for each in objects(usage.get("iterations")) if string(each.get("type")) in _BESIDE]
     parts = [usage, *beside]
     cached = total(*(count(each.get("cache_read_input_tokens")) for each in parts))
     written = total(*(count(each.get("cache_creation_input_tokens")) for each in parts))

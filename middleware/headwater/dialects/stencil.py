@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from headwater.dialects.lenient import json_object
@@ -25,6 +26,7 @@ _STRING_REST: Final = re.compile(rb'(?:[^"\\\r\n]++|\\[^\r\n])*+')
 _STENCILS_COUNT: Final = 4
 _LESSONS_COUNT: Final = 16
 _LESSON_MISSES: Final = 32
+_MOST_CANDIDATES: Final = 8  # each takes a parse of the whole event to tell
 _BACKSLASH, _LF, _CR = b"\\\n\r"
 _NUMBER: Final = re.compile(rb"(?:0|[1-9][0-9]{0,17}+)(?![0-9])")
 _WORD: Final = re.compile(rb'[^"\\\x00-\x1f\x7f-\xff]*+')
@@ -175,7 +177,7 @@ def cut(
     start = raw.find(data)
     if _MARK in raw or start < 0 or raw[start + len(data) :].strip(b"\r\n"):
         return None
-    for found in text_start.finditer(raw, start):
+    for found in islice(text_start.finditer(raw, start), _MOST_CANDIDATES):
         head = raw[: found.end()]
         tail = raw[_end_of_string(raw, found.end()) :]
         read = lesson((head + _MARK + tail)[start:].rstrip(b"\r\n"))
@@ -195,14 +197,14 @@ def cut(
 def loosen(stencil: Stencil, start: int, varying: re.Pattern[bytes], lesson: Lesson) -> None:
     """Make a hole in a stencil for what varies, where it is found. `start`: where the data of its event begins."""
     head, tail = stencil.head, stencil.tail
-    for found in varying.finditer(head, start):
+    for found in islice(varying.finditer(head, start), _MOST_CANDIDATES):
         made = _varying(head, found)
         if made is not None and _reads_alike(
             made[1] + _MARK + tail + stencil.end, start, found, stencil.choice, lesson
         ):
             stencil.varying_head = made[0]
             return
-    for found in varying.finditer(tail):
+    for found in islice(varying.finditer(tail), _MOST_CANDIDATES):
         made = _varying(tail, found)
         if made is not None and _reads_alike(
             head + _MARK + made[1] + stencil.end, start, found, stencil.choice, lesson
