@@ -293,10 +293,11 @@ class Exchange:
     async def _settle_json(self, whole: bytes) -> tuple[disclosure.Disclosure | None, Reply]:
         settlement = self._settlement
         reply = self._dialect.read_reply(whole, settlement.request)
-        if reply.failed:
+        if reply.failed and reply.told.usage is None:
             settlement.settle_blind("upstream_error", NOTHING_GENERATED)
             return None, reply
-        settled = await settlement.close("completed", reply.told, reply.output_text)
+        outcome: Outcome = "upstream_error" if reply.failed else "completed"
+        settled = await settlement.close(outcome, reply.told, reply.output_text)
         return None if settled is None else disclosure.disclose(settlement.request_id, *settled), reply
 
     # -- a stream ---------------------------------------------------------------------------------------------------
