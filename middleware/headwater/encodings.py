@@ -107,11 +107,10 @@ class _Brotli:
         if not data or inner.is_finished():
             return
         piece = inner.process(data, output_buffer_limit=_PIECE_BYTES)
-        while True:
+        # All input may be taken in while there is more to come out.
+        while piece or not (inner.is_finished() or inner.can_accept_more_data()):
             if piece:
                 yield piece
-            if inner.is_finished() or inner.can_accept_more_data():
-                return
             piece = inner.process(b"", output_buffer_limit=_PIECE_BYTES)
 
 
