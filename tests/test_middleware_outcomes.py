@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
@@ -17,9 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
+from headwater.dialects.openai_chat import OpenAIChat
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
-from headwater.records import Charge
+from headwater.records import Charge, ChatRequest, Target
 from tests.asgi import CHAT, DONE, USAGE, call, content, event, reply, request, scope
 
 ERROR: Final = RuntimeError("the app's own")
@@ -145,6 +146,11 @@ async def _server_says_that_nobody_is_there(act: Act, receive: Any, send: Any) -
     await act.bodies(send, act.api.begun[2:])
 
 
+async def _server_says_so_before_the_start(act: Act, receive: Any, send: Any) -> None:
+    act.is_send_broken = True
+    await act.start(send)
+
+
 async def _error_in_the_middle(act: Act, receive: Any, send: Any) -> None:
     await act.start(send)
     await act.bodies(send, [*act.api.begun, act.api.error])
@@ -239,6 +245,7 @@ STREAMED: list[Row] = [
     (_gone_in_the_middle, "client_gone", 1, True),
     (_gone_before_the_terminator, "client_gone", 1, True),
     (_server_says_that_nobody_is_there, "client_gone", 1, True),
+    (_server_says_so_before_the_start, "client_gone", None, True),
     (_error_in_the_middle, "upstream_error", 1, True),
     (_error_at_once, "upstream_error", None, False),
     (_raises_in_the_middle, "upstream_error", 1, True),
@@ -332,15 +339,46 @@ async def test_a_client_that_leaves_through_a_base_http_middleware_has_left(mete
         return await call_next(request)
 
     inner = Starlette(
-        routes=[Route(api.path, answer, methods=["POST"])], middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
+        routes=[Route(api.path, answer, methods=["POST"])],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)],
     )
 
-    seen = await call(
-        FootprintMiddleware(inner, meter=meter), request(stream=True), key=key, path=api.path, gone=gone
-    )
+    seen = await call(FootprintMiddleware(inner, meter=meter), request(stream=True), key=key, path=api.path, gone=gone)
 
     assert seen.messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
     assert [charge.outcome for charge in await _charges(meter, key)] == ["client_gone"]
+
+
+async def _reading(act: Act, receive: Any, send: Any) -> None:
+    await act.start(send)
+    await act.end(send, b"\x1f\x8b broken")
+
+
+@pytest.mark.parametrize("header", [(b"content-encoding", b"gzip"), (b"content-range", b"bytes 0-1/2")])
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_what_only_looks_up_an_answer_and_cannot_be_read_charges_nothing(
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch, header: tuple[bytes, bytes], is_stream: bool
+) -> None:
+    read = OpenAIChat.read_request
+
+    def looking_up(self: OpenAIChat, body: bytes, target: Target) -> ChatRequest:
+        return replace(read(self, body, target), is_lookup=True)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def headed(message: Any) -> None:
+            await send({**message, "headers": [*message["headers"], header]} if "headers" in message else message)
+
+        await receive()
+        await _reading(Act(APIS["openai"], is_stream=is_stream), receive, headed)
+
+    monkeypatch.setattr(OpenAIChat, "read_request", looking_up)
+
+    seen = await call(FootprintMiddleware(app, meter=meter), request(), key=key)
+
+    assert seen.body == b"\x1f\x8b broken"
+    assert "headwater-footprint" not in seen.headers
+    assert await _charges(meter, key) == []
+    assert meter.telemetry.failures_count == 0
 
 
 async def test_a_json_reply_through_a_base_http_middleware_is_completed(meter: Meter, key: str) -> None:

@@ -23,7 +23,7 @@ from headwater.encodings import BROKEN
 from headwater.errors import NotOurs
 from headwater.held import Held, charge_blind
 from headwater.meter import Meter
-from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Target, Unknown
+from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Target
 from headwater.settlement import NOTHING_GENERATED, Settlement
 from headwater.watch import Watch
 
@@ -149,8 +149,12 @@ class Exchange:
             except Exception as error:  # metering must not break the app's reply
                 self._meter.failed(error)
                 messages = self._let_go(message)
-            for outgoing in messages:
-                await self._send(outgoing)
+            try:
+                for outgoing in messages:
+                    await self._send(outgoing)
+            except OSError:
+                self._client_gone = True
+                raise
 
     def _unread(self) -> bytes:
         """What a reader that failed still holds, as far as it will tell."""
@@ -311,8 +315,9 @@ class Exchange:
         """Whether the stream could not be decoded to its end; then it is charged as unknown."""
         if not isinstance(reader, DecodedStream) or not reader.reason or reader.complete or reader.failed:
             return False
-        charge_blind(self._settlement, reader.reason, client_gone=self._client_gone)
-        self._disclosing.disclose(NO_USAGE, Unknown(reason=reader.reason), is_stream=True)
+        unknown = charge_blind(self._settlement, reader.reason, client_gone=self._client_gone)
+        if unknown is not None:
+            self._disclosing.disclose(NO_USAGE, unknown, is_stream=True)
         return True
 
     def _outcome(self, reader: StreamReader) -> Outcome:

@@ -15,12 +15,14 @@ from headwater.records import NO_USAGE, NOTHING_TOLD, Unknown
 from headwater.settlement import NOTHING_GENERATED, Settlement
 
 
-def charge_blind(settlement: Settlement, reason: str, *, client_gone: bool = False) -> None:
-    """Charge a request whose tokens will never be known."""
+def charge_blind(settlement: Settlement, reason: str, *, client_gone: bool = False) -> Unknown | None:
+    """Charge a request whose tokens will never be known; None where it is not charged at all."""
     if settlement.request.is_lookup:
         settlement.drop()
-    else:
-        settlement.settle("client_gone" if client_gone else "completed", NO_USAGE, footprint=Unknown(reason=reason))
+        return None
+    unknown = Unknown(reason=reason)
+    settlement.settle("client_gone" if client_gone else "completed", NO_USAGE, footprint=unknown)
+    return unknown
 
 
 class Held:
@@ -79,9 +81,9 @@ class Held:
         whole = self._copy.whole()
         end: Message = {"type": "http.response.body", "body": raw, "more_body": False}
         if whole is None:
-            charge_blind(self._settlement, self._copy.reason, client_gone=client_gone)
-            unknown = self._disclosing.disclose(NO_USAGE, Unknown(reason=self._copy.reason), is_stream=False)
-            start = self._disclosing.headed(start, footprint=unknown.header)
+            unknown = charge_blind(self._settlement, self._copy.reason, client_gone=client_gone)
+            told = None if unknown is None else self._disclosing.disclose(NO_USAGE, unknown, is_stream=False)
+            start = self._disclosing.headed(start, footprint=None if told is None else told.header)
         else:
             disclosed, reply = await self._settle(whole, client_gone)
             if disclosed is not None:
