@@ -102,6 +102,26 @@ async def test_each_scheme_comes_alone_beside_either_placement(
     assert ("footprint" in seen.json) == (placement == "top")
 
 
+async def test_what_the_upstream_says_in_these_words_itself_stands(compatible: Meter, key: str) -> None:
+    own = {"energy_joules": 1.5}
+
+    seen = await call(FootprintMiddleware(json_app(reply(energy=own)), meter=compatible), request(), key=key)
+
+    pairs = json.loads(seen.body, object_pairs_hook=list)
+    assert [name for name, _ in pairs].count("energy") == 1
+    assert seen.json["energy"] == own
+    assert seen.json["impact"]["version"] == "headwater-1"
+
+
+async def test_an_upstream_that_says_it_all_gets_the_footprint_alone(make_meter: MakeMeter, key: str) -> None:
+    meter = make_meter(disclosure={"compat": ["greenpt"], "placement": "top"})
+
+    seen = await call(FootprintMiddleware(json_app(reply(impact={})), meter=meter), request(), key=key)
+
+    assert seen.json["impact"] == {}
+    assert list(seen.json)[-1] == "footprint"
+
+
 async def test_without_the_setting_nothing_is_added(meter: Meter, key: str) -> None:
     seen = await call(FootprintMiddleware(json_app(reply()), meter=meter), request(), key=key)
 

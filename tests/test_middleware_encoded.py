@@ -11,6 +11,7 @@ from typing import Any
 import brotli
 import pytest
 from backports import zstd
+from starlette.middleware.gzip import GZipMiddleware
 
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
@@ -157,6 +158,23 @@ async def test_a_broken_compressed_reply_passes_and_is_charged_as_unknown(
     charge = await _charge(meter, seen)
     assert (charge.outcome, charge.reason) == ("completed", "reply-encoded")
     assert meter.telemetry.failures_count == 0
+
+
+async def test_starlettes_own_compression_inside_is_read_and_outside_it_compresses_the_fold(
+    meter: Meter, key: str
+) -> None:
+    inside = FootprintMiddleware(GZipMiddleware(json_app(reply()), minimum_size=1), meter=meter)
+    outside = GZipMiddleware(FootprintMiddleware(json_app(reply()), meter=meter), minimum_size=1)
+
+    within = await call(inside, request(), key=key, accept_encoding="gzip")
+    around = await call(outside, request(), key=key, accept_encoding="gzip")
+
+    assert gzip.decompress(within.body) == reply()
+    assert b'"footprint"' in gzip.decompress(around.body)
+    for seen in (within, around):
+        assert seen.headers["content-encoding"] == "gzip"
+        assert int(seen.headers["content-length"]) == len(seen.body)
+        assert dictionary(seen.headers["headwater-footprint"])["tokens"][1]["out"] == 4
 
 
 async def test_an_empty_compressed_body_is_no_reply(meter: Meter, key: str) -> None:

@@ -169,6 +169,25 @@ async def test_an_app_that_never_sends_the_trailers_it_announced_gets_ours(
     assert list(_last(seen_so_far[-1])) == [b"headwater-footprint"]
 
 
+@pytest.mark.parametrize(("fault", "failures_count"), [(OSError("gone"), 0), (RuntimeError("unexpected"), 1)])
+async def test_a_server_that_takes_no_late_trailers_hides_no_exception_of_the_app(
+    meter: Meter, key: str, fault: Exception, failures_count: int
+) -> None:
+    async def send(message: Message) -> None:
+        if message["type"] == TRAILERS:
+            raise fault
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": request(**ASKING), "more_body": False}
+
+    app = FootprintMiddleware(_own_app([], ValueError("the app's own")), meter=meter)
+
+    with pytest.raises(ValueError, match="the app's own"):
+        await app(_offered(key=key), receive, send)
+
+    assert meter.telemetry.failures_count == failures_count
+
+
 async def test_a_stream_that_breaks_off_has_no_trailers_as_it_has_no_end(meter: Meter, key: str) -> None:
     app = FootprintMiddleware(stream_app(STREAM[:2], error=RuntimeError("cut")), meter=meter)
 

@@ -199,8 +199,12 @@ class Exchange:
             with suppress(OSError):  # the client left, and the server says so
                 await self._send(message)
         if self._disclosing.trailers is not None:
-            with suppress(OSError):
+            try:
                 await self._disclosing.trailers.close()
+            except OSError:
+                pass
+            except Exception as error:  # the app's own exception, if any, must go on
+                self._meter.failed(error)
 
     def _take_start(self, message: Message) -> list[Message]:
         if not self._settlement.is_admitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -27,14 +28,24 @@ def fold(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> list
     place = splice.end_of_object(text, *usage) if usage is not None else None
     if place is None:
         place = splice.end_of_object(text, *container)
-    if place is None or splice.members(text) is None:
+    known = splice.members(text)
+    if place is None or known is None:
         return None
     edits = [(place[0], place[1] + b'"footprint":' + addition.footprint)]
-    end = splice.end_of_object(text) if addition.beside else None
+    beside = _not_there_yet(addition.beside, known) if addition.beside else b""
+    end = splice.end_of_object(text) if beside else None
     if end is not None:
         # Where the footprint itself stands at the end of the top level, this comes behind it.
-        edits.append((end[0], (b"," if end[0] == place[0] else end[1]) + addition.beside))
+        edits.append((end[0], (b"," if end[0] == place[0] else end[1]) + beside))
     return edits
+
+
+def _not_there_yet(beside: bytes, known: Mapping[str, bytes]) -> bytes:
+    """Of some members those whose names the object does not have: what the upstream says stands."""
+    offered = splice.members(b"{" + beside + b"}") or {}
+    if not offered.keys() & known.keys():
+        return beside
+    return b",".join(msgspec.json.encode(name) + b":" + value for name, value in offered.items() if name not in known)
 
 
 def folded(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> bytes | None:
