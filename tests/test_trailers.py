@@ -270,6 +270,7 @@ async def _hypercorn(app: Any) -> AsyncIterator[int]:
     settings = Config()
     settings.bind = [f"127.0.0.1:{port}"]
     settings.errorlog = None
+    settings.keep_alive_timeout = 0.5  # when it gives up a stream that has no end
     stop = asyncio.Event()
     started = asyncio.Event()
 
@@ -363,3 +364,13 @@ async def test_over_http_2_the_apps_own_trailers_arrive_with_ours(meter: Meter, 
 
     (trailers,) = [event for event in events if isinstance(event, h2.events.TrailersReceived)]
     assert [name for name, _ in trailers.headers] == [b"x-own", b"headwater-footprint"]
+
+
+async def test_over_http_2_a_stream_that_breaks_off_is_not_seen_to_end(meter: Meter) -> None:
+    app = FootprintMiddleware(stream_app(STREAM[:2], ends=False), meter=meter)
+
+    async with _hypercorn(app) as port:
+        events, body = await _ask(port, request(**ASKING), [("te", "trailers")])
+
+    assert body == b"".join(STREAM[:2])
+    assert not any(isinstance(event, h2.events.StreamEnded | h2.events.TrailersReceived) for event in events)

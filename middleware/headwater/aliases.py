@@ -17,7 +17,7 @@ from headwater.records import Footprint
 from headwater.units import J_PER_KWH, MICROGRAMS_PER_G, MS_PER_S
 
 _VERSION: Final = "headwater-1"
-# Two more than a disclosure can have (MOST whole units have sixteen): the joules come back from the kWh to the last digit.
+# More than a disclosure can have (the joules of a float have sixteen): they come back from the kWh to the last digit.
 _KWH: Final = Context(prec=20)
 
 

@@ -22,15 +22,13 @@ _said: set[str] = set()
 def codings_of(names: Sequence[bytes]) -> list[Coding] | None:
     """The codings that a reply names; None where one cannot be undone. Says once in a process which library is missing."""
     found = encodings.known(names)
-    if found is None and encodings.is_missing(names):
-        told = ", ".join(name.decode("latin-1") for name in names)[:_LOOKED_AT_BYTES]
-        if not _said:
-            log.warning(
-                "headwater: replies come compressed (%s) and are charged as unknown, as nothing here can read them: "
-                "pip install 'headwater[encodings]'",
-                told,
-            )
-        _said.add("encodings")
+    if found is None and not _said and encodings.is_missing(names):
+        _said.add("missing")
+        log.warning(
+            "headwater: replies come compressed (%r) and are charged as unknown, as nothing here can read them: "
+            "pip install 'headwater[encodings]'",
+            b", ".join(names)[:_LOOKED_AT_BYTES],
+        )
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.types import Message, Scope, Send
 
 from headwater import disclosure, headers
@@ -13,8 +15,8 @@ from headwater.records import Footprint, Unknown, Usage
 from headwater.settlement import Settlement
 from headwater.trailers import Trailers, are_offered
 
-_OPENAI: str = "openai-"  # how the names of the dialects begin whose clients take comments and other members
-_NONE = Aliases()
+_OPENAI: Final = "openai-"  # how the names of the dialects begin whose clients take comments and other members
+_NONE: Final = Aliases()
 
 
 class Disclosed:
