@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from headwater import encodings
@@ -92,6 +92,11 @@ class DecodedStream:
     def events_count(self) -> int:
         """See `StreamReader`."""
         return self._reader.events_count
+
+    @property
+    def skim(self) -> Callable[[bytes], bool] | None:
+        """No chunk is an event as it is."""
+        return None
 
     def output_text(self) -> str:
         """See `StreamReader`."""

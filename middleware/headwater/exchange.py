@@ -42,7 +42,7 @@ class Exchange:
 
     __slots__ = (
         "_arrivals_s", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclosing", "_feed", "_has_begun", "_held",
-        "_meter", "_mode", "_noted_count", "_reader", "_receive", "_send", "_settlement", "_timer", "_times",
+        "_meter", "_mode", "_noted_count", "_reader", "_receive", "_send", "_settlement", "_skim", "_timer", "_times",
         "usage_injected",
     )  # fmt: skip
 
@@ -66,6 +66,7 @@ class Exchange:
         self._reader: StreamReader | None = None
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
+        self._skim: Callable[[bytes], bool] | None = None
         self._has_begun, self._client_gone = False, False
         self._arrivals_s: deque[float] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -116,15 +117,28 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The app's `send`. What comes first is the hot path: one ordinary chunk in the middle of a stream."""
-        if self._feed is not None and message["type"] == "http.response.body":
+        skim, times = self._skim, self._times
+        if skim is not None and times is not None and message.get("more_body") and skim(message.get("body", b"")):
+            now_s = self._clock_s()
+            if self._arrivals_s is not None:
+                self._arrivals_s.append(now_s)
+            try:
+                await self._send(message)
+            except OSError:  # so servers say that nobody is there any more
+                self._client_gone = True
+                raise
+            times.waited_s += self._clock_s() - now_s
+        elif self._feed is not None and message["type"] == "http.response.body":
             body = message.get("body", b"")
             if type(body) is not bytes:
                 body = bytes(body)
             try:
                 out, is_held = self._feed(body)
+                reader = self._reader if self._has_begun and body is message.get("body") else None
+                self._skim = None if reader is None else reader.skim
             except Exception as error:  # metering must not break the app's reply
                 self._meter.failed(error)
-                self._feed = None
+                self._feed = self._skim = None
                 self._mode = "pass"
                 out, is_held = self._unread() + body, False
             now_s = self._clock_s()
@@ -135,11 +149,11 @@ class Exchange:
             if message:
                 try:
                     await self._send(message)
-                except OSError:  # so servers say that nobody is there any more
+                except OSError:
                     self._client_gone = True
                     raise
-            if self._times is not None:
-                self._times.waited_s += self._clock_s() - now_s
+            if times is not None:
+                times.waited_s += self._clock_s() - now_s
         elif self._mode == "pass":
             await self._send(message)
         else:
@@ -190,7 +204,7 @@ class Exchange:
         held = self._held.give_up() if self._held is not None else []
         if self._feed is not None and (rest := self._unread()):
             held = [*held, {"type": "http.response.body", "body": rest, "more_body": True}]
-        self._mode, self._held, self._feed = "pass", None, None
+        self._mode, self._held, self._feed, self._skim = "pass", None, None, None
         return held
 
     async def _send_held(self) -> None:
@@ -211,14 +225,14 @@ class Exchange:
             self._admit()
             if not self._settlement.is_admitted:
                 return [message]
-        status, is_lookup = message["status"], self._settlement.request.is_lookup
-        if status in _REFUSED or (is_lookup and (status >= _ERRORS_FROM or status in _NO_CONTENT)):
+        status = message["status"]
+        if status in _REFUSED:
             self._mode = "pass"
             self._settlement.drop()
             return [message]
         if status >= _ERRORS_FROM or status in _NO_CONTENT:
             self._mode = "pass"
-            self._settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
+            self._settlement.settle_blind("upstream_error", NOTHING_GENERATED)
             return [message]
         return self._take_reply(message, headers.of(message))
 
@@ -268,7 +282,9 @@ class Exchange:
             if is_held:
                 out += await self._end_stream(reader)
             if not more:
-                self._feed = None
+                self._feed = self._skim = None
+                if reader.complete and settlement.is_open:  # held for what might follow; not all say [DONE]
+                    out += await self._end_stream(reader)
                 out += reader.close()
         except Exception as error:  # metering must not break the app's reply
             self._meter.failed(error)
@@ -346,7 +362,6 @@ class Exchange:
     def _settle_broken_off(self) -> None:
         settlement, reader = self._settlement, self._reader
         if reader is None:
-            outcome: Outcome = "client_gone" if self._client_gone else "upstream_error"
-            settlement.break_off(outcome, NOTHING_TOLD, str)
+            settlement.break_off("client_gone" if self._client_gone else "upstream_error", NOTHING_TOLD, str)
         elif not self._was_blind(reader):
             settlement.break_off(self._outcome(reader), reader.told, reader.output_text)

@@ -17,12 +17,9 @@ from headwater.settlement import NOTHING_GENERATED, Settlement
 
 def charge_blind(settlement: Settlement, reason: str, *, client_gone: bool = False) -> Unknown | None:
     """Charge a request whose tokens will never be known; None where it is not charged at all."""
-    if settlement.request.is_lookup:
-        settlement.drop()
-        return None
     unknown = Unknown(reason=reason)
-    settlement.settle("client_gone" if client_gone else "completed", NO_USAGE, footprint=unknown)
-    return unknown
+    settlement.settle_blind("client_gone" if client_gone else "completed", unknown)
+    return None if settlement.request.is_lookup else unknown
 
 
 class Held:
@@ -119,13 +116,11 @@ class Held:
         settlement = self._settlement
         reply = self._dialect.read_reply(whole, settlement.request)
         if reply.failed:
-            if settlement.request.is_lookup:
-                settlement.drop()
-            elif client_gone:
+            if client_gone:
                 # A layer inside ends the body of a reply that its client left: what was worked on it is not known.
                 settlement.break_off("client_gone", NOTHING_TOLD, str)
             else:
-                settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
+                settlement.settle_blind("upstream_error", NOTHING_GENERATED)
             return None, reply
         settled = await settlement.close("completed", reply.told, reply.output_text)
         return None if settled is None else self._disclosing.disclose(*settled, is_stream=False), reply

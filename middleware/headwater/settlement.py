@@ -143,6 +143,13 @@ class Settlement:
         if not self.request.is_lookup:
             self._meter.ledger.forget(self.request_id)
 
+    def settle_blind(self, outcome: Outcome, reason: Unknown) -> None:
+        """Settle an exchange whose tokens nobody knows; one that only looked up another's work is not charged."""
+        if self.request.is_lookup:
+            self.drop()
+        else:
+            self.settle(outcome, NO_USAGE, footprint=reason)
+
     async def close(self, outcome: Outcome, told: Told, text: Text) -> tuple[Usage, Footprint | Unknown] | None:
         """Settle an exchange that has ended, its tokens counted where the upstream was silent; off the event loop when that
         takes long. None: nothing was charged.
@@ -257,8 +264,9 @@ class Settlement:
         input_tokens, output_tokens = known.input_tokens, known.output_tokens
         if output_tokens is None:
             made = counter.count_text(text, model)
-            output_tokens = made.tokens
-            sources.append(made.source)
+            # Drafts that were thrown away are as long as those that were kept, as far as anybody can tell.
+            output_tokens = round(made.tokens * self.request.drafts_ratio)
+            sources.append("estimated" if self.request.drafts_ratio > 1 else made.source)
         if input_tokens is None and self.request.raw:
             given = counter.count_prompt(self._dialect.prompt(self.request), model)
             input_tokens = given.tokens

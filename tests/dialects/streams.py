@@ -194,11 +194,17 @@ def feed(each: StreamReader, chunks: Iterable[bytes], *, footprint: bytes | None
     sent: list[bytes] = []
     held_count = 0
     for chunk in chunks:
+        if each.skim is not None and each.skim(chunk):
+            sent.append(chunk)
+            continue
         out, is_held = each.feed(chunk)
         sent.append(out)
         if is_held:
             held_count += 1
             sent.append(each.release(None if footprint is None else Addition(footprint=footprint)))
+    if each.complete and not held_count:  # held for what might follow
+        sent.append(each.release(None if footprint is None else Addition(footprint=footprint)))
+        held_count += bool(sent[-1])
     sent.append(each.close())
     return Seen(
         sent=b"".join(sent),

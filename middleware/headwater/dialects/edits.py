@@ -12,12 +12,15 @@ from headwater.dialects.base import Addition, RawEvent
 from headwater.dialects.sse import Event
 
 USAGE: Final = ("usage",)
+TOP_LEVEL: Final[tuple[str, ...]] = ()
+"""The path of an API whose counts stand among the members of the reply itself."""
 _NOT_CARRIED: Final = frozenset(("usage", "choices"))
 
 
 def fold(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> list[tuple[int, bytes]] | None:
     """What to put into a JSON object and where, first places first: the footprint into the usage object at the end of
-    `path` if there is one, else to the end of what contains it; what goes beside it to the end of the top level.
+    `path` if there is one, else to the end of what contains it; what goes beside it to the end of the top level. The empty
+    path is the top level itself.
 
     None: there is no place for the footprint.
     """
@@ -28,11 +31,10 @@ def fold(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> list
     place = splice.end_of_object(text, *usage) if usage is not None else None
     if place is None:
         place = splice.end_of_object(text, *container)
-    known = splice.members(text)
-    if place is None or known is None:
-        return None
+    if place is None or (usage is None and splice.members(text) is None):
+        return None  # what was found by its name is in a proved object
     edits = [(place[0], place[1] + b'"footprint":' + addition.footprint)]
-    beside = _not_there_yet(addition.beside, known) if addition.beside else b""
+    beside = _not_there_yet(addition.beside, splice.members(text) or {}) if addition.beside else b""
     end = splice.end_of_object(text) if beside else None
     if end is not None:
         # Where the footprint itself stands at the end of the top level, this comes behind it.

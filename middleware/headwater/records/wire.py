@@ -38,11 +38,12 @@ NO_USAGE = Usage(input_tokens=None, output_tokens=None, source="unknown")
 
 @record
 class Target:
-    """What a request is for, as the app sees it: `path` without root_path, `query` as it came, without its "?"."""
+    """What a request is for, as the app sees it: `path` without root_path, `query` as it came, without its "?"; not shown, as
+    Gemini's keys may stand in it."""
 
     method: str
     path: str
-    query: bytes = b""
+    query: bytes = field(default=b"", repr=False)
 
 
 @record
@@ -89,6 +90,8 @@ class ChatRequest:
     usage_asked: bool = False
     """The client itself asked for usage on its stream."""
     choices_count: int = 1
+    drafts_ratio: float = 1.0
+    """Answers generated for each that is returned (`best_of`): what is counted here is counted so many times."""
     images_count: int = 0
     is_lookup: bool = False
     raw: bytes = field(default=b"", repr=False)
