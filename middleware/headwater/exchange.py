@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater import disclosure, headers
 from headwater.bodies import Copy
+from headwater.dialects import energy_reports
 from headwater.dialects.base import Addition, Dialect, Reply, StreamReader
 from headwater.errors import NotOurs
 from headwater.identity import ANONYMOUS
@@ -203,6 +204,7 @@ class Exchange:
         if kind.is_disclosed:
             # Headwater behind Headwater: what is nearer to the hardware has spoken, and has its own account.
             self._disclose = False
+        self._settlement.saw_report(kind.report, is_believed=not kind.is_disclosed)
         self._foldable = self._disclose and self._meter.settings.disclosure.placement != "off" and kind.may_fold
         if kind.is_encoded:
             self._settle_blind("reply-encoded")
@@ -292,7 +294,7 @@ class Exchange:
             else:
                 settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
             return None, reply
-        settled = await settlement.close("completed", reply.told, reply.output_text)
+        settled = await settlement.close("completed", energy_reports.told(reply), reply.output_text)
         return None if settled is None else disclosure.disclose(settlement.request_id, *settled), reply
 
     # -- a stream ---------------------------------------------------------------------------------------------------
@@ -307,7 +309,7 @@ class Exchange:
             settlement.saw_first_byte(now_s)
             self._note_progress()
         try:
-            if is_held:
+            if is_held or (reader.complete and not more):
                 out += await self._end_stream(reader)
             if not more:
                 self._feed = None
@@ -353,7 +355,7 @@ class Exchange:
 
     async def _settle_stream(self, reader: StreamReader, outcome: Outcome) -> disclosure.Disclosure | None:
         settlement = self._settlement
-        settled = await settlement.close(outcome, reader.told, reader.output_text)
+        settled = await settlement.close(outcome, energy_reports.told(reader), reader.output_text)
         return None if settled is None else disclosure.disclose(settlement.request_id, *settled)
 
     def _outcome(self, reader: StreamReader) -> Outcome:
@@ -381,7 +383,7 @@ class Exchange:
             outcome: Outcome = "client_gone" if self._client_gone else "upstream_error"
             settlement.break_off(outcome, NOTHING_TOLD, str)
         else:
-            settlement.break_off(self._outcome(reader), reader.told, reader.output_text)
+            settlement.break_off(self._outcome(reader), energy_reports.told(reader), reader.output_text)
 
     def _with_headers(self, start: Message, *, footprint: bytes | None = None, length: int | None = None) -> Message:
         if not self._disclose:

@@ -7,10 +7,14 @@ from typing import Final, NamedTuple
 from starlette.types import Message, Scope
 
 from headwater import disclosure
+from headwater.dialects import energy_reports
+from headwater.records import EnergyReport
 
 _SEALS: Final = frozenset(
     {b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature", b"signature-input", b"etag"}
 )
+
+_ENERGY: Final = b"x-energy-"
 
 
 def plain(message: Message) -> Message:
@@ -42,6 +46,8 @@ class Kind(NamedTuple):
     """Another Headwater has disclosed its footprint already."""
     may_fold: bool
     """The body may be touched: it is not digested, not signed, not tagged, and not marked `no-transform`."""
+    report: EnergyReport | None
+    """The energy that the upstream reports here."""
 
 
 def of(start: Message) -> Kind:
@@ -49,6 +55,7 @@ def of(start: Message) -> Kind:
     content_type = b""
     is_json = is_encoded = is_disclosed = False
     may_fold = True
+    energy: dict[bytes, bytes] = {}
     for raw_name, value in start["headers"]:
         name = raw_name.lower()
         if name == b"content-type":
@@ -58,9 +65,15 @@ def of(start: Message) -> Kind:
             is_encoded = value.strip().lower() not in (b"", b"identity")
         elif name == b"headwater-id":
             is_disclosed = True
+        elif name.startswith(_ENERGY):
+            energy[name.removeprefix(_ENERGY)] = value.strip()
         elif name in _SEALS or (name == b"cache-control" and b"no-transform" in value.lower()):
             may_fold = False
-    return Kind(content_type, is_json, is_encoded, is_disclosed, may_fold)
+    report = None
+    if energy:
+        joules, data, method = (energy.get(name, b"") for name in (b"joules", b"data", b"method"))
+        report = energy_reports.of_headers(joules=joules, data=data, method=method)
+    return Kind(content_type, is_json, is_encoded, is_disclosed, may_fold, report)
 
 
 def disclosed(

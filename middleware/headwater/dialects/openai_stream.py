@@ -1,7 +1,10 @@
 """Read an OpenAI stream of chunks as it passes. Rewrites nothing but its end, and in a gateway what the gateway asked for.
 
-Injected: usage was asked for in the client's place, so events go on whole, without their usage. The footprint goes into the
-last event that carries usage, else to the top level of the event with the last finish reason.
+The end is held until [DONE], or the end of the body: what an upstream says of its energy between usage and [DONE]
+(Neuralwatt's comment, GreenPT's chunk) is then known when the footprint is made. Only an event without text waits, and
+[DONE] comes with it or right behind it. Injected: usage was asked for in the client's place, so events go on whole, without
+their usage. The footprint goes into the last event that carries usage, else to the top level of the event with the last
+finish reason.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ class OpenAIStream(HoldingStream):
             self._swallowed_last = False
             return
         event = Event(raw)
+        is_report = self._reports(raw, event.data)
         kind = self._read(event)
         if kind is _Kind.QUIET:
             if raw == b"\n" and self._swallowed_last:
@@ -85,13 +89,16 @@ class OpenAIStream(HoldingStream):
                 return
             if kind is _Kind.USAGE and self._injected:
                 self._held = edits.with_siblings(self._held, event)
-                self._ready = self._swallowed_last = True
+                self._swallowed_last = True
+                return
+            if kind is _Kind.ORDINARY and is_report:
+                self._quiet(raw[sent_count:], out)
                 return
             out.append(self._let_go(None))
         if self._injected:
             self._injected_piece(event, kind, out)
         elif self._ends_here(kind):
-            self._hold(raw, sent_count, ready=kind is not _Kind.FINISH_WAITS)
+            self._hold(raw, sent_count, ready=False)
         else:
             out.append(raw[sent_count:])
 
