@@ -38,6 +38,8 @@ class _Kind(Enum):
     USAGE = 4
     """No choices, but usage."""
     DONE = 5
+    ASIDE = 6
+    """Neither choices nor usage: filters' findings, energy."""
 
 
 class OpenAIStream(HoldingStream):
@@ -56,6 +58,8 @@ class OpenAIStream(HoldingStream):
         self._counts: Any = None
         self._timings: Any = None
         self._swallowed_last = False
+        self._is_usage_known = False
+        """What is held is, or goes without, the chunk that only carries usage."""
 
     @property
     def told(self) -> Told:
@@ -89,9 +93,10 @@ class OpenAIStream(HoldingStream):
                 return
             if kind is _Kind.USAGE and self._injected:
                 self._held = edits.with_siblings(self._held, event)
-                self._swallowed_last = True
+                self._swallowed_last = self._is_usage_known = True
                 return
-            if kind is _Kind.ORDINARY and is_report:
+            if kind is _Kind.ASIDE and (is_report or self._is_usage_known):
+                # The finish event waits for no more than what says how to charge it; usage has no text to wait for.
                 self._quiet(raw[sent_count:], out)
                 return
             out.append(self._let_go(None))
@@ -99,6 +104,7 @@ class OpenAIStream(HoldingStream):
             self._injected_piece(event, kind, out)
         elif self._ends_here(kind):
             self._hold(raw, sent_count, ready=False)
+            self._is_usage_known = kind is _Kind.USAGE
         else:
             out.append(raw[sent_count:])
 
@@ -142,7 +148,7 @@ class OpenAIStream(HoldingStream):
             return _Kind.ORDINARY
         self._read_usage(chunk)
         if not chunk.choices:
-            return _Kind.USAGE if chunk.usage and isinstance(chunk.usage, dict) else _Kind.ORDINARY
+            return _Kind.USAGE if chunk.usage and isinstance(chunk.usage, dict) else _Kind.ASIDE
         return self._read_choices(chunk.choices, chunk, event)
 
     def _read_usage(self, chunk: Chunk) -> None:
