@@ -185,7 +185,7 @@ class Meter:
     def _note_report(self, seen: Observation) -> None:
         """Say once per scheme that its reports are not charged as they are."""
         scheme, verdict = seen.metered_scheme, seen.metered_verdict
-        if scheme is None or verdict == "taken" or scheme in self._noted_reports:
+        if scheme is None or verdict in (None, "taken") or scheme in self._noted_reports:
             return
         self._noted_reports.add(scheme)
         log.warning(

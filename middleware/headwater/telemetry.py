@@ -64,7 +64,7 @@ class Telemetry:
         key = (charge.model, charge.outcome, charge.usage.source)
         self._requests[key] = self._requests.get(key, 0) + 1
         seen = charge.observation
-        if seen.metered_scheme is not None:
+        if seen.metered_scheme is not None and seen.metered_verdict is not None:
             report = seen.metered_scheme, seen.metered_verdict
             self._reports[report] = self._reports.get(report, 0) + 1
         amounts = charge.amounts

@@ -51,7 +51,7 @@ def _metered(seen: Observation) -> st.SearchStrategy[Observation]:
             metered_j=joules,
             metered_boundary=boundary,
             metered_scheme=scheme,
-            metered_verdict="taken" if scheme is None else verdict,
+            metered_verdict=None if scheme is None else verdict,
         ),
         FIGURES,
         st.sampled_from(get_args(Boundary)),

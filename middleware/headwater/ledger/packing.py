@@ -129,7 +129,7 @@ def pack(charge: Charge) -> bytes:
     if observation.metered_j is not None and observation.metered_boundary is not None:
         presence |= _HAS_METERED
         values += (observation.metered_j, _BOUNDARIES.index(observation.metered_boundary))
-    if observation.metered_scheme is not None:
+    if observation.metered_scheme is not None and observation.metered_verdict is not None:
         presence |= _HAS_SCHEME
         values += (_SCHEMES.index(observation.metered_scheme), _VERDICTS.index(observation.metered_verdict))
     if charge.amounts is not None:
@@ -220,7 +220,7 @@ def _unpack(data: bytes) -> Charge:
     metered_j = next(numbers) if presence & _HAS_METERED else None
     metered_boundary = _BOUNDARIES[next(numbers)] if presence & _HAS_METERED else None
     metered_scheme = _SCHEMES[next(numbers)] if presence & _HAS_SCHEME else None
-    metered_verdict = _VERDICTS[next(numbers)] if presence & _HAS_SCHEME else _VERDICTS[0]
+    metered_verdict = _VERDICTS[next(numbers)] if presence & _HAS_SCHEME else None
     amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
     once = next(numbers).hex() if presence & _HAS_ONCE else ""
     request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None

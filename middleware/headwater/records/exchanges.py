@@ -65,7 +65,7 @@ class Observation:
     metered_j: float | None = None
     metered_boundary: Boundary | None = None
     metered_scheme: Scheme | None = None
-    metered_verdict: Verdict = "taken"
+    metered_verdict: Verdict | None = None
 
 
 NOTHING_OBSERVED = Observation()
