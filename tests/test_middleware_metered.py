@@ -20,7 +20,20 @@ from headwater.physics.estimate import Profile
 from headwater.receipts import as_text, receipt
 from headwater.records import Charge
 from headwater.reports.recompute import recharged, under
-from tests.asgi import DONE, STREAM, USAGE, Seen, call, dictionary, event, json_app, reply, request, stream_app
+from tests.asgi import (
+    DONE,
+    STREAM,
+    USAGE,
+    Seen,
+    call,
+    dictionary,
+    event,
+    json_app,
+    reply,
+    request,
+    stream_app,
+    unfolded,
+)
 from tests.conftest import MakeMeter
 
 ASKING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -254,3 +267,20 @@ async def test_a_metered_charge_recomputed_under_another_set_stays_metered_unles
     }
 
     assert methods == {"current-2026.11": "metered", "li-2023": "flat", "seed-2023": "flat"}
+
+
+@pytest.mark.parametrize("asked", [True, False])
+async def test_a_stream_that_ends_without_done_carries_its_footprint_all_the_same(
+    asked: bool, make: MakeMeter, key: str
+) -> None:
+    meter = make()
+    usage = event(choices=[], usage=USAGE)
+    comment = b": energy " + json.dumps(neuralwatt(ENERGY_J)).encode() + b"\n\n"
+    parts = [*STREAM, usage, comment] if asked else [*STREAM, comment]
+    app = FootprintMiddleware(stream_app(parts), meter=meter)
+
+    seen = await call(app, request(**(ASKING if asked else {"stream": True})), key=key)
+
+    assert seen.body.count(b'"footprint"') == 1
+    assert unfolded(seen.body) == b"".join(parts)
+    assert (await charge_of(meter, seen))[0].observation.metered_j == ENERGY_J
