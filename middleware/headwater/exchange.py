@@ -201,9 +201,8 @@ class Exchange:
             self._settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
             return [message]
         kind = headers.of(message)
-        if kind.is_disclosed:
-            # Headwater behind Headwater: what is nearer to the hardware has spoken, and has its own account.
-            self._disclose = False
+        # Headwater behind Headwater: what is nearer to the hardware has spoken, and has its own account.
+        self._disclose = self._disclose and not kind.is_disclosed
         self._settlement.saw_report(kind.report, is_believed=not kind.is_disclosed)
         self._foldable = self._disclose and self._meter.settings.disclosure.placement != "off" and kind.may_fold
         if kind.is_encoded:
