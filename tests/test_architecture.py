@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "ulid": set(),
     "physics": {"units", "records"},
     "catalog": {"units", "records", "errors"},
-    "dialects": {"records", "errors"},
+    "dialects": {"records", "errors", "units"},
     "vocab": {"errors"},
     "tokens": {"records", "errors", "vocab"},
     "identity": {"errors"},
@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "disclosing": BASE
     | {"aliases", "dialects", "disclosure", "headers", "identity", "meter", "settlement", "trailers"},
     "held": BASE | {"bodies", "dialects", "disclosing", "meter", "settlement"},
-    "headers": {"disclosure"},
+    "headers": {"dialects", "disclosure", "records"},
     "watch": BASE | {"serving"},
     "settlement": BASE | {"dialects", "meter", "serving", "ulid", "watch"},
     "exchange": BASE

@@ -248,4 +248,4 @@ async def test_a_compressed_stream_is_charged_before_its_end_goes_out(meter: Met
 
     await call(app, request(**ASKING), key=key, on_message=lambda _: charged.append(user in entered))
 
-    assert charged == [False] * 5 + [True] * 4
+    assert charged == [False] * 6 + [True] * 3

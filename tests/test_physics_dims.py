@@ -92,6 +92,7 @@ WATT: Units = {"J": 1, "it": 1, "s": -1}
 FLOP: Units = {"FLOP": 1}
 BYTE: Units = {"B": 1}
 GIVEN: dict[str, Dim | float] = {
+    "metered_j": Dim(40.0, {"J": 1, "it": 1}),
     "active_params_count": 7e9,
     "expert_params_count": 2e10,
     "chosen_count": 8,
@@ -221,6 +222,8 @@ ALL_RULES = (
     + formulas.UNKNOWN_WORK_RULES
     + formulas.UNKNOWN_SHARE_RULES
     + formulas.ENERGY_RULES
+    + formulas.METERED_RULES
+    + formulas.METERED_SERVER_RULES
     + place_formulas.WITHDRAWAL_RULES
     + place_formulas.TOWER_RULES
     + place_formulas.CURVE_RULES

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,19 @@ from headwater.ledger.embedded import Embedded
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.physics import Profile, estimate
-from headwater.records import NO_USAGE, Charge, FactorSet, Hydro, Mix, Observation, Unknown, Usage
+from headwater.records import (
+    NO_USAGE,
+    Boundary,
+    Charge,
+    FactorSet,
+    Hydro,
+    Mix,
+    Observation,
+    Scheme,
+    Unknown,
+    Usage,
+    Verdict,
+)
 from headwater.reports import restatement, statement
 from headwater.reports.recompute import OF_ESTIMATES, recharged, under
 from headwater.serving import Served
@@ -73,6 +85,16 @@ OBSERVATIONS = st.builds(
     | st.builds(Mix, input_tokens=FIGURES, cached_tokens=st.just(0.0), output_tokens=FIGURES, context_tokens=FIGURES),
     grid_g_per_kwh=st.none() | st.floats(0, 1200),
     wet_bulb_c=st.none() | st.floats(-10, 30),
+)
+REPORTED = OBSERVATIONS | st.builds(
+    lambda seen, energy_j, boundary, scheme, verdict: replace(
+        seen, metered_j=energy_j, metered_boundary=boundary, metered_scheme=scheme, metered_verdict=verdict
+    ),
+    OBSERVATIONS,
+    st.floats(1e-3, 1e6),
+    st.sampled_from(get_args(Boundary)),
+    st.sampled_from(get_args(Scheme)),
+    st.sampled_from(get_args(Verdict)),
 )
 
 
@@ -128,7 +150,7 @@ def profile_of(document: str, rules: Rules) -> Profile:
     after=st.sampled_from(SETS),
     model=st.sampled_from(MODELS[:3]),
     usage=USAGES,
-    observation=OBSERVATIONS,
+    observation=REPORTED,
 )
 def test_a_charge_recomputed_is_the_charge_that_the_other_set_would_have_made(
     before: Rules, after: Rules, model: str, usage: Usage, observation: Observation

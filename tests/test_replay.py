@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from headwater import catalog
 from headwater.errors import CatalogError, TraceError
-from headwater.physics.estimate import Profile, as_mix, known
+from headwater.physics.estimate import Profile
+from headwater.physics.own import as_mix, known
 from headwater.records import Footprint, Observation, Usage
 from headwater.replay.accounts import NUMBERS, By
 from headwater.replay.reading import read

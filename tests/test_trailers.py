@@ -110,7 +110,7 @@ async def test_trailer_and_fold_carry_the_same_digits(meter: Meter, key: str) ->
     seen = await call(app, request(**ASKING), raw_scope=_offered(key=key))
 
     told = dictionary(_last(seen)[b"headwater-footprint"])
-    usage = json.loads(seen.chunks[3][6:])["usage"]["footprint"]
+    usage = json.loads(seen.chunks[3].splitlines()[0][6:])["usage"]["footprint"]
     assert [usage["energy_j"], usage["water_ul"]] == [float(told[name][0]) for name in ("energy_j", "water_ul")]
 
 

@@ -10,7 +10,7 @@ from headwater import encodings
 from headwater.bodies import Copy
 from headwater.dialects.base import Addition, StreamReader
 from headwater.encodings import Coding, Decoding
-from headwater.records import Told
+from headwater.records import EnergyReport, Told
 
 log = logging.getLogger("headwater")
 # Streams of events compress ten times, of one word a hundred; a bomb a thousand times and more.
@@ -87,6 +87,11 @@ class DecodedStream:
     def told(self) -> Told:
         """See `StreamReader`."""
         return self._reader.told
+
+    @property
+    def report(self) -> EnergyReport | None:
+        """See `StreamReader`."""
+        return self._reader.report
 
     @property
     def events_count(self) -> int:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headwater import headers
 from headwater.bodies import Copy
 from headwater.decoded import DecodedCopy, DecodedStream, codings_of
+from headwater.dialects import energy_reports
 from headwater.dialects.base import Addition, Dialect, StreamReader
 from headwater.dialects.sse import SSE
 from headwater.disclosing import Disclosed, Disclosing
@@ -252,6 +253,7 @@ class Exchange:
     def _take_reply(self, start: Message, kind: headers.Kind) -> list[Message]:
         """A reply begins that may have an answer in it."""
         self._disclosing.read(kind)
+        self._settlement.saw_report(kind.report, is_believed=not kind.is_disclosed)
         if kind.is_partial:
             return self._pass_blind(start, "reply-partial")
         codings = codings_of(kind.codings)
@@ -341,7 +343,7 @@ class Exchange:
         settlement = self._settlement
         if self._was_blind(reader):
             return None
-        settled = await settlement.close(outcome, reader.told, reader.output_text)
+        settled = await settlement.close(outcome, energy_reports.told(reader), reader.output_text)
         return None if settled is None else self._disclosing.disclose(*settled, is_stream=True)
 
     def _was_blind(self, reader: StreamReader) -> bool:
@@ -377,4 +379,4 @@ class Exchange:
         if reader is None:
             settlement.break_off("client_gone" if self._client_gone else "upstream_error", NOTHING_TOLD, str)
         elif not self._was_blind(reader):
-            settlement.break_off(self._outcome(reader), reader.told, reader.output_text)
+            settlement.break_off(self._outcome(reader), energy_reports.told(reader), reader.output_text)

@@ -7,11 +7,15 @@ from typing import Final, NamedTuple
 from starlette.types import Message, Scope
 
 from headwater import disclosure
+from headwater.dialects import energy_reports
+from headwater.records import EnergyReport
 
 _SEALS: Final = frozenset(
     {b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature", b"signature-input", b"content-range"}
 )
 _PARTIAL_CONTENT: Final = 206
+
+_ENERGY: Final = b"x-energy-"
 
 
 def plain(message: Message) -> Message:
@@ -47,6 +51,8 @@ class Kind(NamedTuple):
     may_fold: bool
     """The body may be touched: it is whole, not compressed, not digested, not signed, and not marked `no-transform`; and no
     strong `ETag` names its very bytes (a weak one names what it means, and stays true; RFC 9110 section 8.8.1)."""
+    report: EnergyReport | None
+    """The energy that the upstream reports here."""
 
 
 def of(start: Message) -> Kind:
@@ -56,6 +62,7 @@ def of(start: Message) -> Kind:
     is_json = is_disclosed = False
     is_partial = start["status"] == _PARTIAL_CONTENT
     may_fold = not is_partial
+    energy: dict[bytes, bytes] = {}
     for raw_name, value in start["headers"]:
         name = raw_name.lower()
         if name == b"content-type":
@@ -66,12 +73,18 @@ def of(start: Message) -> Kind:
             codings += (each for each in named if each not in (b"", b"identity"))
         elif name == b"headwater-id":
             is_disclosed = True
+        elif name.startswith(_ENERGY):
+            energy[name.removeprefix(_ENERGY)] = value.strip()
         elif name == b"etag":
             may_fold = may_fold and value.strip().startswith(b"W/")
         elif name in _SEALS or (name == b"cache-control" and b"no-transform" in value.lower()):
             may_fold = False
             is_partial = is_partial or name == b"content-range"
-    return Kind(content_type, is_json, tuple(codings), is_partial, is_disclosed, may_fold and not codings)
+    report = None
+    if energy:
+        joules, data, method = (energy.get(name, b"") for name in (b"joules", b"data", b"method"))
+        report = energy_reports.of_headers(joules=joules, data=data, method=method)
+    return Kind(content_type, is_json, tuple(codings), is_partial, is_disclosed, may_fold and not codings, report)
 
 
 def disclosed(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from starlette.types import Message
 
 from headwater.bodies import Copy
+from headwater.dialects import energy_reports
 from headwater.dialects.base import Dialect, Reply
 from headwater.disclosing import Disclosed, Disclosing
 from headwater.meter import Meter
@@ -128,5 +129,5 @@ class Held:
                 settlement.settle_blind("upstream_error", NOTHING_GENERATED)
             return None, reply
         outcome: Outcome = "upstream_error" if reply.failed else "completed"
-        settled = await settlement.close(outcome, reply.told, reply.output_text)
+        settled = await settlement.close(outcome, energy_reports.told(reply), reply.output_text)
         return None if settled is None else self._disclosing.disclose(*settled, is_stream=False), reply

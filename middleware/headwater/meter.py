@@ -18,7 +18,7 @@ from headwater.errors import ConfigError, HeadwaterError
 from headwater.hours import HoursOf
 from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
 from headwater.ledger import Ledger
-from headwater.records import Charge, Footprint, Observation, Outcome, Unknown, Usage
+from headwater.records import Charge, EnergyReport, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
 from headwater.tariffs import Pricing
 from headwater.telemetry import MeterProvider, Telemetry
@@ -85,6 +85,7 @@ class Meter:
             self.ledger.share(name, load, clock_s)
         self._documented: set[str] = set()
         self._is_estimate_noted = False
+        self._noted_reports: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -156,6 +157,7 @@ class Meter:
         self._document(served)
         if self.ledger.charge(charge):
             self.telemetry.charged(charge)
+            self._note_report(charge.observation)
 
     def user(self, scope: Mapping[str, Any]) -> str:
         """The pseudonym that a request is charged to. An operator's rule that fails finds nobody: `anonymous` pays."""
@@ -173,6 +175,26 @@ class Meter:
                 "headwater: an upstream gave no usage and tokens were estimated from bytes, for want of the model's vocabulary; "
                 "tiktoken's are installed by: headwater vocab install"
             )
+
+    def judged(self, served: Served, usage: Usage, observation: Observation, report: EnergyReport) -> Observation:
+        """What was seen of an exchange, with what its upstream reports of its energy and whether that is believed."""
+        if served.profile is None:
+            return observation  # nothing is known that it could be held against
+        return served.profile.judged(usage, observation, report)
+
+    def _note_report(self, seen: Observation) -> None:
+        """Say once per scheme that its reports are not charged as they are."""
+        scheme, verdict = seen.metered_scheme, seen.metered_verdict
+        if scheme is None or verdict in (None, "taken") or scheme in self._noted_reports:
+            return
+        self._noted_reports.add(scheme)
+        log.warning(
+            "headwater: an upstream reports energy (%s) that is not charged as it stands: %s, %g J; receipts show which, and "
+            'reports = "ignore" in [metering] turns reports off',
+            scheme,
+            verdict,
+            seen.metered_j,
+        )
 
     def footprint(self, served: Served, usage: Usage, observation: Observation) -> Footprint | Unknown:
         """Price an exchange. What no ledger could hold has no footprint."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from headwater import beside, catalog, derivations, money
 from headwater.physics.addenda import addenda
@@ -177,6 +177,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
             lines.append(
                 "  hour        annual figures: the series has none of the hour in which it ended, or none that counts"
             )
+    lines += _report_lines(document["observed"])
     charged = document["charged"]
     if charged is None:
         return _joined([*lines, f"  footprint   unknown: {document['reason']}"])
@@ -211,6 +212,25 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
             "THE DERIVATION DOES NOT GIVE THE CHARGED AMOUNT AGAIN: this version of headwater computes differently."
         )
     return _joined(lines)
+
+
+_VERDICTS: Final = {
+    "taken": "charged, as it is plausible",
+    "contradicted": "charged; another figure of the same report does not agree with its joules",
+    "slip": "NOT charged: it would be plausible if it were 1000 times as much, or a thousandth; the estimate is charged",
+    "implausible": "NOT charged: the hardware cannot have taken so much or so little; the estimate is charged",
+    "unchecked": "NOT charged: nothing is known that it could be held against",
+    "estimated": "NOT charged: the upstream does not say that it measured; the estimate is charged",
+}
+"""What became of an upstream's report of energy."""
+
+
+def _report_lines(observed: dict[str, Any]) -> list[str]:
+    scheme = observed["metered_scheme"]
+    if scheme is None:
+        return []
+    figure = f"{observed['metered_j']:.6g} J by {scheme}, measured at: {observed['metered_boundary']}"
+    return [f"  reported    {figure}; {_VERDICTS[observed['metered_verdict']]}"]
 
 
 def _or_unknown(count: int | None) -> str:

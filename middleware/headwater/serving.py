@@ -239,6 +239,9 @@ class Serving:
             hosting=settings.hosting,
             concurrency=settings.concurrency,
             training=self.places.training(model),
+            reports=()
+            if (settings.reports or self._settings.metering.reports) == "ignore"
+            else catalog.report_schemes(),
         )
 
     def _check(self, number: int, settings: DeploymentSettings) -> None:

@@ -19,6 +19,7 @@ from headwater.records import (
     NOTHING_TOLD,
     ChatRequest,
     CountSource,
+    EnergyReport,
     Footprint,
     Hour,
     Observation,
@@ -45,8 +46,8 @@ class Settlement:
     """One exchange on its way into the ledger."""
 
     __slots__ = (
-        "_dialect", "_is_charged", "_meter", "_served", "_started_ms", "_uncounted", "is_settled", "request", "request_id",
-        "target", "user", "watch",
+        "_believes_reports", "_dialect", "_is_charged", "_meter", "_report", "_served", "_started_ms", "_uncounted",
+        "is_settled", "request", "request_id", "target", "user", "watch",
     )  # fmt: skip
 
     def __init__(self, meter: Meter, dialect: Dialect, target: Target, user: str) -> None:
@@ -61,6 +62,9 @@ class Settlement:
         self._uncounted: tuple[str, Told] | None = None
         """The answer whose count was cut short."""
         self._is_charged = False
+        self._believes_reports = True
+        self._report: EnergyReport | None = None
+        """What the reply's headers say of its energy."""
         self._served: Served | None = None
         self.watch: Watch | None = None
         """What is seen of it, once it is admitted."""
@@ -123,6 +127,11 @@ class Settlement:
         """The exchange no longer counts as in flight. Once; to be called whatever else fails."""
         if self.watch is not None:
             self.watch.count_out(self._meter.clock_s())
+
+    def saw_report(self, report: EnergyReport | None, *, is_believed: bool) -> None:
+        """What the headers of the reply say of its energy. `is_believed`: False behind another Headwater, whose figures are
+        estimates like ours: then nothing counts as metered, whatever the body says."""
+        self._report, self._believes_reports = report, is_believed
 
     def arrivals(self) -> deque[float] | None:
         """Where to note when the chunks of a stream come; None where nobody asks."""
@@ -227,6 +236,9 @@ class Settlement:
         self.count_out()
         if footprint is None and told.remote and not served.is_paced:
             footprint = _SERVED_REMOTELY
+        report = told.report or self._report
+        if report is not None and footprint is None and self._believes_reports:
+            observation = meter.judged(served, usage, observation, report)
         found = meter.footprint(served, usage, observation) if footprint is None else footprint
         if self._is_charged:
             return found

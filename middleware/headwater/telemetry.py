@@ -30,6 +30,7 @@ class Telemetry:
         self._onsite_nanolitres: dict[str, int] = {}
         self._offsite_nanolitres: dict[str, int] = {}
         self._carbon_micrograms: dict[str, int] = {}
+        self._reports: dict[tuple[str, str], int] = {}
         self._failures: dict[str, int] = {}
         meter = metrics.get_meter("headwater", version, meter_provider)
         counters: tuple[tuple[str, str, str, Callable[[], Iterable[Observation]]], ...] = (
@@ -42,6 +43,12 @@ class Telemetry:
             ("headwater.energy", "J", "Facility energy charged (IT energy times PUE).", self._read_energy),
             ("headwater.water", "L", "Water charged, on-site and off-site.", self._read_water),
             ("headwater.emissions", "g", "CO2-equivalent charged.", self._read_emissions),
+            (
+                "headwater.energy_reports",
+                "{report}",
+                "Energy that upstreams reported for exchanges, by scheme and by what became of it.",
+                self._read_reports,
+            ),
             (
                 "headwater.failures",
                 "{failure}",
@@ -56,6 +63,10 @@ class Telemetry:
         """Count one charge in."""
         key = (charge.model, charge.outcome, charge.usage.source)
         self._requests[key] = self._requests.get(key, 0) + 1
+        seen = charge.observation
+        if seen.metered_scheme is not None and seen.metered_verdict is not None:
+            report = seen.metered_scheme, seen.metered_verdict
+            self._reports[report] = self._reports.get(report, 0) + 1
         amounts = charge.amounts
         if amounts is None:
             return
@@ -93,6 +104,10 @@ class Telemetry:
 
     def _read_emissions(self) -> Iterator[Observation]:
         return _per_model(self._carbon_micrograms, MICROGRAMS_PER_G)
+
+    def _read_reports(self) -> Iterator[Observation]:
+        for (scheme, outcome), count in list(self._reports.items()):
+            yield Observation(count, {"headwater.report.scheme": scheme, "headwater.report.outcome": outcome})
 
     def _read_failures(self) -> Iterator[Observation]:
         for kind, count in list(self._failures.items()):

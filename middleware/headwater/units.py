@@ -57,6 +57,9 @@ MOST_WET_BULB_C: Final = 60.0
 # No reply took thirty years, and no trace spans as much.
 LONGEST_S: Final = 1e9
 
+# By how much a figure is off that is in kWh where Wh are meant, or in J where mJ are.
+UNIT_SLIP_RATIO: Final = 1_000.0
+
 MICROJOULES_PER_J: Final = 1_000_000
 NANOLITRES_PER_L: Final = 1_000_000_000
 MICROGRAMS_PER_G: Final = 1_000_000

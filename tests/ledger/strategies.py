@@ -9,7 +9,19 @@ from typing import get_args
 from hypothesis import strategies as st
 
 from headwater import ulid
-from headwater.records import Amounts, Boundary, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
+from headwater.records import (
+    Amounts,
+    Boundary,
+    Charge,
+    CountSource,
+    Method,
+    Mix,
+    Observation,
+    Outcome,
+    Scheme,
+    Usage,
+    Verdict,
+)
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 COUNTS = st.none() | st.integers(0, 2**40)
@@ -35,9 +47,17 @@ def amounts_of(values: st.SearchStrategy[int]) -> st.SearchStrategy[Amounts]:
 def _metered(seen: Observation) -> st.SearchStrategy[Observation]:
     """What was seen, with and without energy that the upstream reported."""
     metered = st.builds(
-        lambda joules, boundary: replace(seen, metered_j=joules, metered_boundary=boundary),
+        lambda joules, boundary, scheme, verdict: replace(
+            seen,
+            metered_j=joules,
+            metered_boundary=boundary,
+            metered_scheme=scheme,
+            metered_verdict=None if scheme is None else verdict,
+        ),
         FIGURES,
         st.sampled_from(get_args(Boundary)),
+        st.none() | st.sampled_from(get_args(Scheme)),
+        st.sampled_from(get_args(Verdict)),
     )
     return st.just(seen) | metered
 

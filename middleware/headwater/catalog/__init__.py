@@ -30,6 +30,7 @@ from headwater.records import (
     Hydro,
     ModelSpec,
     Precision,
+    ReportScheme,
     Site,
     Technology,
     Tower,
@@ -64,6 +65,8 @@ __all__ = [
     "model_name",
     "names",
     "near",
+    "report_scheme",
+    "report_schemes",
     "site",
     "tables",
     "technology",
@@ -155,6 +158,17 @@ def claim(name: str) -> Claim:
     return _entry("claims", Claim, name)
 
 
+@lru_cache(maxsize=64)
+def report_scheme(name: str) -> ReportScheme:
+    """The way of reporting energy of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("reports", ReportScheme, name)
+
+
+def report_schemes() -> tuple[ReportScheme, ...]:
+    """All known ways of reporting energy."""
+    return tuple(map(report_scheme, names("reports")))
+
+
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind, sorted."""
     if kind not in KINDS:
@@ -176,6 +190,7 @@ def entry(kind: Kind, name: str) -> Any:
         "factor_sets": factor_set,
         "trainings": training,
         "claims": claim,
+        "reports": report_scheme,
     }
     return readers[kind](name)
 
@@ -219,12 +234,13 @@ def deployment(
     concurrency: float | None = None,
     grid: Grid | None = None,
     training: TrainingShare | None = None,
+    reports: tuple[ReportScheme, ...] = (),
 ) -> Deployment:
     """All that an estimate depends on besides the request. Names are looked up; records are validated.
 
     `accelerators` is how many of the server's accelerators hold one copy of the model: all of them when None.
     `precision` is the one that the model was published in when None. `hydro` overrides the factor set's convention.
-    `grid` is the site's own when None.
+    `grid` is the site's own when None. `reports`: whose reports of energy are heard.
     """
     server = _named("hardware", HardwareSpec, hardware)
     place = _named("sites", Site, site)
@@ -246,6 +262,7 @@ def deployment(
         hosting=hosting,
         concurrency_count=concurrency,
         training=training,
+        reports=reports,
     )
     return deployment_from_document(deployment_document(made))
 

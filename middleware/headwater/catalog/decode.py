@@ -170,7 +170,15 @@ def _value(hint: Any, value: Any, *, at: str, name: str) -> Any:
         return _texts(value, at=at)
     if hint == tuple[float, ...]:
         return _numbers(value, at=at)
+    if get_origin(hint) is tuple:
+        return _records(get_args(hint)[0], value, at=at)
     return _band(value, at=at)
+
+
+def _records(kind: type[R], value: Any, *, at: str) -> tuple[R, ...]:
+    if not isinstance(value, list | tuple):
+        raise CatalogError(f"{at} must be a list of tables, not {value!r}")
+    return tuple(decode(kind, table, at=f"{at}[{number}]") for number, table in enumerate(value))
 
 
 def decode_factor(value: Any, *, at: str, name: str) -> Factor:

@@ -13,6 +13,7 @@ from headwater.records import (
     Grid,
     HardwareSpec,
     ModelSpec,
+    ReportScheme,
     Site,
     Technology,
     Tower,
@@ -22,7 +23,7 @@ from headwater.records import (
 
 Kind = Literal[
     "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings",
-    "claims",
+    "claims", "reports",
 ]  # fmt: skip
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PARTS: Final[tuple[tuple[str, Kind], ...]] = (("tower", "towers"), ("curve", "curves"))
@@ -40,12 +41,15 @@ RECORDS: Final[Mapping[Kind, type[Any]]] = {
     "factor_sets": FactorSet,
     "trainings": Training,
     "claims": Claim,
+    "reports": ReportScheme,
 }
 
 KEEPS_DAYS: Final[Mapping[Kind, int | None]] = {
     # Operators and statistical offices publish yearly, some half a year late: by then a figure has a successor.
     "sites": 550,
     "grids": 550,
+    # What providers send changes with their releases.
+    "reports": 550,
     # A thing that was built, and a training that is over, stay what they are. What is written about them becomes better,
     # slowly: looked up again every four years.
     "hardware": 1500,

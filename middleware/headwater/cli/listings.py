@@ -26,6 +26,7 @@ _ABOUT: Final[Mapping[catalog.Kind, str]] = {
     "factor_sets": "rules and overrides that an estimate goes by",
     "trainings": "what is disclosed of models' training",
     "claims": "what the press articles of 2023 say, and the primary evidence",
+    "reports": "ways in which upstreams report energy",
 }
 _DIGITS: Final = 4
 

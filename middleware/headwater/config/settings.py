@@ -30,6 +30,10 @@ _Name = Annotated[str, StringConstraints(min_length=1)]
 _PlaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
 
+Reports = Literal["use", "ignore"]
+"""`use`: energy that an upstream reports is charged where it is plausible, in preference to the model."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -91,6 +95,8 @@ class DeploymentSettings(_Section):
     hosting: Hosting = "own"
     """`hosted`: others use the server too, unseen; then neither concurrency nor time seen here is the server's."""
     concurrency: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    reports: Reports | None = None
+    """What becomes of energy that this upstream reports; None: as in `[metering]`."""
 
     @property
     def shared_name(self) -> str:
@@ -266,6 +272,12 @@ class DisclosureSettings(_Section):
         return self
 
 
+class MeteringSettings(_Section):
+    """`[metering]`: what becomes of energy that upstreams report."""
+
+    reports: Reports = "use"
+
+
 class LimitSettings(_Section):
     """`[limits]`. Bytes of a JSON reply held for its header, and of bodies kept for metering."""
 
@@ -292,6 +304,7 @@ class Settings(_Section):
     tariff: tuple[TariffSettings, ...] = ()
     training: TrainingSettings | None = None
     disclosure: DisclosureSettings = Field(default_factory=DisclosureSettings)
+    metering: MeteringSettings = Field(default_factory=MeteringSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     _lines: Lines = PrivateAttr(default=Lines("the settings"))

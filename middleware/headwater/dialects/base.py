@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from headwater.records import ChatRequest, Prompt, Target, Told
+from headwater.records import ChatRequest, EnergyReport, Prompt, Target, Told
 
 Operation = Literal["chat", "text_completion", "embeddings", "generate_content"]
 """What is asked for, in the words of OpenTelemetry's `gen_ai.operation.name`."""
@@ -68,7 +68,12 @@ class Reply(Protocol):
 
     @property
     def told(self) -> Told:
-        """What the upstream itself says of its work: counts, times, energy."""
+        """What the upstream itself says of its work: counts, times."""
+        ...
+
+    @property
+    def report(self) -> EnergyReport | None:
+        """The energy that the upstream reports, whatever the dialect: see `energy_reports`."""
         ...
 
     def output_text(self) -> str:
@@ -100,6 +105,11 @@ class StreamReader(Protocol):
     @property
     def told(self) -> Told:
         """What the upstream itself has said of its work so far, the last value of each figure."""
+        ...
+
+    @property
+    def report(self) -> EnergyReport | None:
+        """The energy that the upstream has reported so far, the last one, whatever the dialect."""
         ...
 
     @property

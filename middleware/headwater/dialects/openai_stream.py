@@ -1,8 +1,10 @@
 """Read an OpenAI stream of chunks as it passes. Rewrites nothing but its end, and in a gateway what the gateway asked for.
 
-Injected: usage was asked for in the client's place, so events go on whole, without their usage. The footprint goes into the
-last event that carries usage, else to the top level of the event with the last finish reason. That one waits for the event
-behind it, which comes at once: some servers send usage there though nobody asked.
+The end is held until [DONE], or the end of the body: what an upstream says of its energy between usage and [DONE]
+(Neuralwatt's comment, GreenPT's chunk) is then known when the footprint is made. Only an event without text waits, and
+[DONE] comes with it or right behind it. Injected: usage was asked for in the client's place, so events go on whole, without
+their usage. The footprint goes into the last event that carries usage, else to the top level of the event with the last
+finish reason: some servers send usage behind that one though nobody asked.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ class OpenAIStream(HoldingStream):
             self._swallowed_last = False
             return
         event = Event(raw)
+        self._reports(raw, event.data)
         kind = self._read(event)
         if kind is _Kind.QUIET:
             if raw == b"\n" and self._swallowed_last:
@@ -83,7 +86,7 @@ class OpenAIStream(HoldingStream):
                 return
             if kind is _Kind.USAGE and self._injected:
                 self._held = edits.with_siblings(self._held, event)
-                self._ready = self._swallowed_last = True
+                self._swallowed_last = True
                 return
             if kind is _Kind.TRAILING:
                 self._quiet(edits.without_usage(event) if self._injected else raw, out)
@@ -92,9 +95,9 @@ class OpenAIStream(HoldingStream):
         if self._injected:
             self._injected_piece(event, kind, out)
         elif kind in (_Kind.END, _Kind.USAGE) and not self._released:
-            # Usage behind the last finish reason is the last word. Whatever else seems to be may be followed by it: also
-            # where nobody asked (OpenRouter), and a choice may be the last though more were asked for.
-            self._hold(raw, sent_count, ready=kind is _Kind.USAGE and self.complete)
+            # Whatever seems to be the last word may be followed by it: usage where nobody asked (OpenRouter), energy behind
+            # usage, and a choice may be the last though more were asked for.
+            self._hold(raw, sent_count, ready=False)
         else:
             out.append(raw[sent_count:])
 

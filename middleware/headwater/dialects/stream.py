@@ -12,12 +12,12 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
-from headwater.dialects import edits
+from headwater.dialects import edits, energy_reports
 from headwater.dialects.base import Addition, RawEvent
 from headwater.dialects.sse import Framer
 from headwater.dialects.stencil import Stencils
 from headwater.dialects.texts import Texts
-from headwater.records import Told
+from headwater.records import EnergyReport, Told
 
 _MARKER_REACH: Final = 64
 _MOST_EVENT_BYTES: Final = 1 << 24
@@ -72,6 +72,7 @@ class HoldingStream(ABC):
     ) -> None:
         self.complete = False
         self.failed = False
+        self.report: EnergyReport | None = None
         self._framing: Framing = Framer() if framing is None else framing
         self._marker = marker
         self._stencils = stencils
@@ -193,8 +194,14 @@ class HoldingStream(ABC):
     def _hold(self, raw: bytes, sent_count: int, *, ready: bool) -> None:
         self._held, self._held_sent_count, self._ready = raw, sent_count, ready
 
+    def _reports(self, raw: bytes, data: bytes | None) -> bool:
+        """Whether a piece reports energy; the last report stands. Asked of every piece that no stencil knows."""
+        found = energy_reports.of_event(raw, data)
+        self.report = found or self.report
+        return found is not None
+
     def _quiet(self, raw: bytes, out: list[bytes]) -> None:
-        """A piece without data: a comment, a blank line."""
+        """A piece that says nothing to the client: a comment, a blank line, a report beside the answer."""
         if self._held is None:
             out.append(raw)
             return
@@ -244,10 +251,14 @@ class EventStream(HoldingStream):
             out += (self._let_go(None), known[sent_count:])
             return
         data = self._framing.event(raw).data
+        is_report = self._reports(raw, data)
         if data is None:
             self._quiet(raw[sent_count:], out)
             return
         turn = self._read(data)
+        if turn is Turn.ORDINARY and is_report and self._held is not None:
+            self._quiet(raw[sent_count:], out)
+            return
         if turn is Turn.TERMINATOR and self._held is not None:
             self._waiting.append(raw)
             self._ready = True
@@ -268,6 +279,7 @@ class WatchingStream(ABC):
         self.complete = False
         self.failed = False
         self.skim: Callable[[bytes], bool] | None = None
+        self.report: EnergyReport | None = None
         self._framing = framing
         self._texts = Texts()
         self._blind = False
@@ -314,6 +326,7 @@ class WatchingStream(ABC):
 
     def _take(self, piece: bytes) -> None:
         data = self._framing.event(piece).data
+        self.report = energy_reports.of_event(piece, data) or self.report
         if data is not None:
             self._read(data)
 

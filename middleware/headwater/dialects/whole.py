@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headwater.dialects import edits
+from headwater.dialects import edits, energy_reports
 from headwater.dialects.base import Addition
-from headwater.records import NOTHING_TOLD, Told
+from headwater.records import NOTHING_TOLD, EnergyReport, Told
 
 
 def _no_text() -> str:
@@ -27,6 +27,11 @@ class WholeReply:
     told: Told = NOTHING_TOLD
     text: Callable[[], str] = _no_text
     usage_path: tuple[str, ...] = edits.USAGE
+
+    @property
+    def report(self) -> EnergyReport | None:
+        """The energy that the upstream reports in the body."""
+        return energy_reports.of_json(self.body)
 
     def output_text(self) -> str:
         """The text of all answers, joined."""

@@ -10,7 +10,7 @@ from headwater import catalog
 from headwater.catalog import CURRENT_FACTORS
 from headwater.checks import check_count, check_number
 from headwater.errors import CatalogError
-from headwater.physics.estimate import as_mix
+from headwater.physics.own import as_mix
 from headwater.physics.replica import Own
 from headwater.records import (
     Deployment,

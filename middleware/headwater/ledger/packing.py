@@ -15,7 +15,19 @@ from struct import Struct
 from typing import Final, get_args
 
 from headwater.errors import LedgerError
-from headwater.records import Amounts, Boundary, Charge, CountSource, Method, Mix, Observation, Outcome, Usage
+from headwater.records import (
+    Amounts,
+    Boundary,
+    Charge,
+    CountSource,
+    Method,
+    Mix,
+    Observation,
+    Outcome,
+    Scheme,
+    Usage,
+    Verdict,
+)
 
 VERSION: Final = 4
 # Version 1 knew no pictures, no pace and no mix, version 2 no hour, version 3 neither what was written into a cache nor
@@ -29,6 +41,8 @@ _OUTCOMES: Final[tuple[Outcome, ...]] = ("completed", "client_gone", "upstream_e
 _METHODS: Final[tuple[Method | None, ...]] = (None, "metered", "observed", "loaded", "paced", "assumed", "flat")
 _SOURCES: Final[tuple[CountSource, ...]] = ("upstream", "counted", "estimated", "unknown")
 _BOUNDARIES: Final[tuple[Boundary, ...]] = ("accelerators", "server")
+_SCHEMES: Final[tuple[Scheme, ...]] = ("neuralwatt", "energy-disclosure", "greenpt", "tgi", "x-energy-joules")
+_VERDICTS: Final[tuple[Verdict, ...]] = ("taken", "contradicted", "slip", "implausible", "unchecked", "estimated")
 _COUNTS: Final = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _SEEN: Final = ("elapsed_s", "busy_s", "ttft_s", "concurrency_count")
 _MIX: Final = ("input_tokens", "cached_tokens", "output_tokens", "context_tokens", "images_count")
@@ -49,6 +63,8 @@ assert set(_OUTCOMES) == set(get_args(Outcome)), "every outcome needs a code"  #
 assert set(_METHODS) == {None, *get_args(Method)}, "every method needs a code"  # noqa: S101
 assert set(_SOURCES) == set(get_args(CountSource)), "every source needs a code"  # noqa: S101
 assert set(_BOUNDARIES) == set(get_args(Boundary)), "every boundary needs a code"  # noqa: S101
+assert set(_SCHEMES) == set(get_args(Scheme)), "every scheme needs a code"  # noqa: S101
+assert set(_VERDICTS) == set(get_args(Verdict)), "every verdict needs a code"  # noqa: S101
 
 _OUTCOME_CODE: Final = {word: code for code, word in enumerate(_OUTCOMES)}
 _METHOD_CODE: Final = {word: code for code, word in enumerate(_METHODS)}
@@ -72,6 +88,7 @@ _HAS_CACHE_WRITE: Final = 1 << 17
 _HAS_COUNT_RATIO: Final = 1 << 18
 _HAS_METERED: Final = 1 << 19
 _HAS_ONCE: Final = 1 << 20
+_HAS_SCHEME: Final = 1 << 21
 
 _CROCKFORD: Final = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _BASE32: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"  # what int(text, 32) reads
@@ -112,6 +129,9 @@ def pack(charge: Charge) -> bytes:
     if observation.metered_j is not None and observation.metered_boundary is not None:
         presence |= _HAS_METERED
         values += (observation.metered_j, _BOUNDARIES.index(observation.metered_boundary))
+    if observation.metered_scheme is not None and observation.metered_verdict is not None:
+        presence |= _HAS_SCHEME
+        values += (_SCHEMES.index(observation.metered_scheme), _VERDICTS.index(observation.metered_verdict))
     if charge.amounts is not None:
         presence |= _HAS_AMOUNTS
         values += _amounts(charge.amounts)
@@ -199,6 +219,8 @@ def _unpack(data: bytes) -> Charge:
     count_ratio = next(numbers) if presence & _HAS_COUNT_RATIO else 1.0
     metered_j = next(numbers) if presence & _HAS_METERED else None
     metered_boundary = _BOUNDARIES[next(numbers)] if presence & _HAS_METERED else None
+    metered_scheme = _SCHEMES[next(numbers)] if presence & _HAS_SCHEME else None
+    metered_verdict = _VERDICTS[next(numbers)] if presence & _HAS_SCHEME else None
     amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
     once = next(numbers).hex() if presence & _HAS_ONCE else ""
     request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
@@ -227,6 +249,8 @@ def _unpack(data: bytes) -> Charge:
             wet_bulb_c=wet_bulb_c,
             metered_j=metered_j,
             metered_boundary=metered_boundary,
+            metered_scheme=metered_scheme,
+            metered_verdict=metered_verdict,
         ),
         amounts=amounts,
         reason=texts[3],
@@ -267,6 +291,7 @@ def _layout(presence: int, *, is_short: bool = False) -> Struct:
     more += "d" * (bool(presence & _HAS_GRID) + bool(presence & _HAS_WET_BULB))
     more += "q" * bool(presence & _HAS_CACHE_WRITE) + "d" * bool(presence & _HAS_COUNT_RATIO)
     more += "dB" if presence & _HAS_METERED else ""
+    more += "BB" if presence & _HAS_SCHEME else ""
     amounts = "q" * len(_AMOUNTS) if presence & _HAS_AMOUNTS else ""
     amounts += "16s" if presence & _HAS_ONCE else ""
     keys = "16s" * (bool(presence & _ULID_ID) + bool(presence & _HEX_USER))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from headwater.physics import formulas, place_formulas
 from headwater.physics.formulas import Rule
 from headwater.physics.rates import UNITY, Rates
-from headwater.records import Deployment, Factor, Mix, Precision, Spread, Step
+from headwater.records import Boundary, Deployment, Factor, Mix, Precision, Scheme, Spread, Step
 from headwater.units import BYTES_PER_WEIGHT
 
 GIVEN: Final = "given"
 """The formula of a step that is not computed: a figure of the catalog, or something counted or seen."""
+
+_OF_ENERGY: Final = frozenset({"accelerator_j", "it_j"})
+"""Where an estimate goes on from time and power to energy."""
 
 
 @dataclass(slots=True)
@@ -239,6 +243,19 @@ def share_on(at: Derivation) -> None:
         at.follow(formulas.LIKENESS_RULES)
         at.follow(formulas.OWN_PACE_RULES if "itl_s" in at.known else formulas.OWN_TIME_RULES)
     at.follow(formulas.SHARE_RULES + formulas.ENERGY_RULES)
+
+
+def metered_on(modelled: Sequence[Step], metered_j: float, scheme: Scheme, boundary: Boundary | None) -> Derivation:
+    """The derivation of IT energy from a report. `modelled`: that of the deployment's own estimate, which leads to the time
+    by which the host is added; of a report on the whole server it has no part."""
+    at = Derivation()
+    if boundary != "server":
+        for step in takewhile(lambda step: step.name not in _OF_ENERGY, modelled):
+            at.known[step.name] = step.value
+            at.steps.append(step)
+    at.given("metered_j", metered_j, "J", f"the upstream's own report ({scheme}), measured at: {boundary}")
+    at.follow(formulas.METERED_SERVER_RULES if boundary == "server" else formulas.METERED_RULES)
+    return at
 
 
 def unknown_work_on(at: Derivation) -> None:

@@ -145,6 +145,27 @@ def it_j(
     return host_share_w * own_elapsed_s / concurrency_count + overhead_ratio * accelerator_j
 
 
+def present_s(*, own_elapsed_s: float, concurrency_count: float) -> float:
+    """Seconds of its replica that a request has for itself."""
+    return own_elapsed_s / concurrency_count
+
+
+def metered_it_j(*, host_share_w: float, present_s: float, overhead_ratio: float, metered_j: float) -> float:
+    """IT energy of a request whose accelerators' energy was measured: the host by its time, the overhead in proportion, as
+    in a measured window."""
+    return host_share_w * present_s + overhead_ratio * metered_j
+
+
+def metered_server_it_j(*, metered_j: float) -> float:
+    """IT energy of a request whose part of the whole server was measured: nothing is to be added."""
+    return metered_j
+
+
+def unmetered_accelerators_j(*, it_j: float, host_share_w: float, present_s: float, overhead_ratio: float) -> float:
+    """What a meter of the accelerators alone would show of an IT energy: `metered_it_j`, the other way round."""
+    return (it_j - host_share_w * present_s) / overhead_ratio
+
+
 def even_share_j(*, it_w: float, own_elapsed_s: float, concurrency_count: float) -> float:
     """A share by time alone, where nothing is known of the work."""
     return it_w * own_elapsed_s / concurrency_count

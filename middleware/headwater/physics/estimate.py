@@ -1,6 +1,7 @@
 """One request's footprint from its usage and what was observed of it. Chooses the method; the arithmetic is its neighbours'.
 
-Notes: which method, in this order. `flat`: the factor set counts a fixed energy per request. On a server of one's own:
+Notes: which method, in this order. `flat`: the factor set counts a fixed energy per request. `metered`: the upstream said
+what it measured, and it was believed (`Profile.judged`). On a server of one's own:
 `observed`, the time is known; `loaded`, the concurrency is known and the time is computed. On somebody else's server, where
 others are in flight unseen: `paced`, the concurrency follows from the pace of the tokens. Else `assumed`: the concurrency is
 the deployment's configured one, or the engine's usual one. Without a mix all requests of a batch are taken to be like the
@@ -9,7 +10,6 @@ one in hand (METHODOLOGY.md, "Sharing").
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 from headwater.physics import carbon, energy, throughput, water
 from headwater.physics.derivation import (
     Derivation,
+    metered_on,
     mix_on,
     own_on,
     place_on,
@@ -25,42 +26,27 @@ from headwater.physics.derivation import (
     share_on,
     unknown_work_on,
 )
-from headwater.physics.intervals import Doubts, energy_ratios, flat_ratio, it_parts, spread_sources
+from headwater.physics.intervals import Doubts, energy_ratios, flat_ratio, it_parts, metered_parts, spread_sources
+from headwater.physics.own import as_mix, known, positive
 from headwater.physics.pace import Pace
 from headwater.physics.place import Place
 from headwater.physics.replica import Own, Replica
-from headwater.records import Deployment, Footprint, Method, Mix, Observation, Spread, Unknown, Usage
+from headwater.physics.reports import believed_scheme, judged, plausible
+from headwater.records import (
+    Deployment,
+    EnergyReport,
+    Footprint,
+    Method,
+    Observation,
+    Spread,
+    Unknown,
+    Usage,
+)
 from headwater.units import MOST_KEPT_HOURS, MOST_TOKENS
 
 TOKENS_UNKNOWN: Final = Unknown(reason="tokens-unknown")
 TOKENS_UNBELIEVABLE: Final = Unknown(reason="tokens-out-of-range")
 TIME_UNKNOWN: Final = Unknown(reason="time-unknown")
-
-
-def positive(seen: float | None) -> float | None:
-    """What was seen, if it is a finite number above zero; nothing else can be charged."""
-    return seen if seen is not None and 0 < seen < math.inf else None
-
-
-def known(usage: Usage) -> Own | None:
-    """A request's tokens, if they are known. No more can be cached than came in; unknown ones count as fresh."""
-    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
-    if input_tokens is None or output_tokens is None:
-        return None
-    cached_tokens = usage.cached_tokens or 0
-    return Own(input_tokens, min(cached_tokens, input_tokens), output_tokens, usage.images_count)
-
-
-def as_mix(own: Own) -> Mix:
-    """A request as the mean of requests like itself."""
-    input_tokens, cached_tokens, output_tokens, images_count = own
-    return Mix(
-        input_tokens=input_tokens,
-        cached_tokens=cached_tokens,
-        output_tokens=output_tokens,
-        context_tokens=throughput.context_tokens(input_tokens=input_tokens, output_tokens=output_tokens),
-        images_count=images_count,
-    )
 
 
 class Profile:
@@ -80,20 +66,29 @@ class Profile:
             else deployment.engine.fitted_concurrency_count.low
         )
         self._flat = deployment.factors.flat_it_j_per_request
+        self._schemes = {scheme.name: scheme for scheme in deployment.reports}
 
     def estimate(self, usage: Usage, observation: Observation, *, steps: bool = False) -> Footprint | Unknown:
         """The footprint of one request, or the word for why there is none. `steps` also writes the derivation down.
 
         Without tokens an observed time still gives one: the accelerators count as busy, and the interval says so.
         """
-        if observation.mix is not None and not observation.mix.output_tokens > 0:
-            # Requests without any answer have no mean answer that others could be like.
-            observation = replace(observation, mix=None)
         place = self._annual
         if observation.grid_g_per_kwh is not None or observation.wet_bulb_c is not None:
             place = self._place(observation.grid_g_per_kwh, observation.wet_bulb_c)
         if self._flat is not None:
             return self._flat_footprint(self._flat.value, place, steps=steps)
+        if believed_scheme(observation) in self._schemes:
+            return self._metered(usage, observation, place, steps=steps)
+        return self._modelled(usage, observation, place, steps=steps)
+
+    def _modelled(
+        self, usage: Usage, observation: Observation, place: Place, *, steps: bool = False
+    ) -> Footprint | Unknown:
+        """What the model of the server says, whatever anybody reports."""
+        if observation.mix is not None and not observation.mix.output_tokens > 0:
+            # Requests without any answer have no mean answer that others could be like.
+            observation = replace(observation, mix=None)
         if (usage.input_tokens or 0) + (usage.output_tokens or 0) > MOST_TOKENS:
             return TOKENS_UNBELIEVABLE
         own = known(usage)
@@ -111,6 +106,55 @@ class Profile:
             if len(self._by_hour) > MOST_KEPT_HOURS:
                 self._by_hour.popitem(last=False)
         return found
+
+    # -- what the upstream reports --------------------------------------------------------------------------------------
+
+    def judged(self, usage: Usage, observation: Observation, report: EnergyReport) -> Observation:
+        """The observation with what the upstream reports, and whether it is believed; without it where its scheme is not
+        listened to."""
+        scheme = self._schemes.get(report.scheme)
+        if scheme is None:
+            return observation
+        found = self._modelled(usage, observation, self._annual)
+        bounds = None
+        if isinstance(found, Footprint):
+            present_s = self._present_s(found)
+            bounds = plausible(
+                scheme,
+                self.replica,
+                observation,
+                it_j=found.it_j,
+                present_s=present_s,
+                output_tokens=usage.output_tokens,
+            )
+        return judged(observation, report, scheme, bounds)
+
+    def _metered(self, usage: Usage, observation: Observation, place: Place, *, steps: bool) -> Footprint | Unknown:
+        """A footprint from what the upstream measured; the model is asked for the time alone, by which the host is shared."""
+        scheme, metered_j = observation.metered_scheme, observation.metered_j
+        modelled = self._modelled(usage, observation, place, steps=steps)
+        if isinstance(modelled, Unknown) or scheme is None or metered_j is None:
+            return modelled
+        if observation.metered_boundary == "server":
+            it_j = energy.metered_server_it_j(metered_j=metered_j)
+        else:
+            it_j = energy.metered_it_j(
+                host_share_w=self.replica.host_share_w,
+                present_s=self._present_s(modelled),
+                overhead_ratio=self.replica.derivation.known["overhead_ratio"],
+                metered_j=metered_j,
+            )
+        within = place.metered_spreads[scheme]
+        footprint = self._footprint(it_j, "metered", within, place, modelled.server_s)
+        if not steps:
+            return footprint
+        sources = spread_sources(metered_parts(self.deployment, self._schemes[scheme]), place.rates)
+        at = metered_on(modelled.steps, metered_j, scheme, observation.metered_boundary)
+        return replace(footprint, steps=place_on(at, rates=place.rates, spread=within, spread_sources=sources))
+
+    def _present_s(self, modelled: Footprint) -> float:
+        """Seconds of its replica that a request has for itself."""
+        return (modelled.server_s or 0.0) / self._server_share_ratio
 
     # -- a server of one's own ----------------------------------------------------------------------------------------
 

@@ -262,6 +262,11 @@ UNKNOWN_WORK_RULES: Final = (
 
 
 UNKNOWN_SHARE_RULES: Final = (rule(energy.even_share_j, "it_w * own_elapsed_s / concurrency_count", "J", "it_j"),)
+METERED_RULES: Final = (
+    rule(energy.present_s, "own_elapsed_s / concurrency_count", "s"),
+    rule(energy.metered_it_j, "host_share_w * present_s + overhead_ratio * metered_j", "J", "it_j"),
+)
+METERED_SERVER_RULES: Final = (rule(energy.metered_server_it_j, "metered_j", "J", "it_j"),)
 ENERGY_RULES: Final = (
     rule(
         energy.accelerator_j,

@@ -22,7 +22,7 @@ from headwater.physics.energy import (
 )
 from headwater.physics.rates import UNITY, Rates
 from headwater.physics.water import water_l_per_it_kwh
-from headwater.records import Deployment, Factor, Method, Spread
+from headwater.records import Deployment, Factor, Method, ReportScheme, Spread
 
 Ratio = tuple[float, float]
 """Low over central and high over central: the first at most one, the second at least one."""
@@ -108,16 +108,25 @@ def hardware_ratio(deployment: Deployment) -> Ratio:
     Notes: where the engine was fitted on this very hardware, its band holds the doubt on the power ratios already.
     """
     hardware = deployment.hardware
-    ranges: dict[str, Factor] = {
-        "host_w": hardware.host_w,
-        "accelerator_tdp_w": hardware.accelerator_tdp_w,
-        "accelerator_overhead_ratio": hardware.accelerator_overhead_ratio or UNITY,
-    }
+    ranges = _around_accelerators(deployment) | {"accelerator_tdp_w": hardware.accelerator_tdp_w}
     if hardware.name not in deployment.engine.fitted_hardware:
         ranges |= {
             "power_static_ratio": hardware.power_static_ratio,
             "power_busy_ratio": hardware.power_busy_ratio,
         }
+    return _ranges_ratio(deployment, ranges)
+
+
+def _around_accelerators(deployment: Deployment) -> dict[str, Factor]:
+    """The figures of the hardware that lead from the accelerators to the server around them."""
+    hardware = deployment.hardware
+    return {
+        "host_w": hardware.host_w,
+        "accelerator_overhead_ratio": hardware.accelerator_overhead_ratio or UNITY,
+    }
+
+
+def _ranges_ratio(deployment: Deployment, ranges: Mapping[str, Factor]) -> Ratio:
     middle_w = power_w(deployment, busy_ratio=1, changed={})
     return combined(
         *(
@@ -199,6 +208,21 @@ def accelerator_ratio(deployment: Deployment, method: Method, doubts: Doubts) ->
 def energy_ratio(deployment: Deployment, method: Method, doubts: Doubts) -> Ratio:
     """The range of IT energy under a method."""
     return combined(*(ratio for _, ratio in it_parts(deployment, method, doubts)))
+
+
+def metered_parts(deployment: Deployment, scheme: ReportScheme) -> list[Part]:
+    """What the range of a reported energy is made of: the doubt on such reports, and what was added to it here."""
+    true = scheme.true_ratio
+    parts = [(f"{scheme.name}: {true.source}", around(low=true.low, value=true.value, high=true.high))]
+    if scheme.boundary == "accelerators":
+        ratio = _ranges_ratio(deployment, _around_accelerators(deployment))
+        parts.append(("the ranges of the host's power and of the overhead around the accelerators", ratio))
+    return parts
+
+
+def metered_ratio(deployment: Deployment, scheme: ReportScheme) -> Ratio:
+    """The range of IT energy where such a report is charged."""
+    return combined(*(ratio for _, ratio in metered_parts(deployment, scheme)))
 
 
 def flat_ratio(flat: Factor) -> Ratio:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from headwater.physics.intervals import CERTAIN, Ratio, Told, flat_ratio, spread, spreads
+from headwater.physics.intervals import CERTAIN, Ratio, Told, flat_ratio, metered_ratio, spread, spreads
 from headwater.physics.rates import Rates, rates
-from headwater.records import Deployment
+from headwater.records import Deployment, Scheme, Spread
 
 HOURS: Final = "hours"
 """The word by which a disclosure names a series of the operator's own."""
@@ -41,6 +41,7 @@ class Place:
         "ewif_l_per_kwh",
         "flat_spread",
         "grid_g_per_kwh",
+        "metered_spreads",
         "own",
         "pue",
         "rates",
@@ -66,3 +67,6 @@ class Place:
         self.spreads = spreads(ratios, at)
         flat = deployment.factors.flat_it_j_per_request
         self.flat_spread = spread(it_ratio=flat_ratio(flat) if flat else CERTAIN, at=at)
+        self.metered_spreads: dict[Scheme, Spread] = {
+            scheme.name: spread(it_ratio=metered_ratio(deployment, scheme), at=at) for scheme in deployment.reports
+        }

@@ -24,7 +24,7 @@ from headwater.records.exchanges import (
     Unknown,
 )
 from headwater.records.figures import Claim, Confidence, Factor, Hydro
-from headwater.records.metering import Attributed, Boundary, MeasuredWindow, Part, Stay
+from headwater.records.metering import Attributed, Boundary, MeasuredWindow, Part, Scheme, Stay, Verdict
 from headwater.records.money import Bill, Cost, CostPart, PartName, Tariff, added
 from headwater.records.places import (
     EvaporatedShare,
@@ -50,6 +50,7 @@ from headwater.records.specs import (
     Latent,
     ModelSpec,
     Precision,
+    ReportScheme,
     Vision,
     Window,
 )
@@ -112,7 +113,9 @@ __all__ = [
     "Picture",
     "Precision",
     "Prompt",
+    "ReportScheme",
     "Running",
+    "Scheme",
     "Site",
     "Spread",
     "Stay",
@@ -128,6 +131,7 @@ __all__ = [
     "TrainingShare",
     "Unknown",
     "Usage",
+    "Verdict",
     "Vision",
     "WetBulbCurve",
     "Window",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headwater.records.figures import Hydro
-from headwater.records.metering import Boundary
+from headwater.records.metering import Boundary, Scheme, Verdict
 from headwater.records.places import WueWord
 from headwater.records.record import record
 from headwater.records.wire import Usage
@@ -50,7 +50,8 @@ class Observation:
     `mix`: what the deployment's requests are like; None: like this one.
     `grid_g_per_kwh`, `wet_bulb_c`: carbon of the grid and wet-bulb temperature of the hour in which it ended, where a
     series of them is kept; None: the annual figures stand.
-    `metered_j`: the energy that the upstream itself reported for this exchange, and `metered_boundary` what it measures.
+    `metered_j`: the energy that the upstream itself reported for this exchange, `metered_boundary` what it measures,
+    `metered_scheme` whose way of saying it, and `metered_verdict` whether it was believed.
     """
 
     elapsed_s: float | None = None
@@ -63,6 +64,8 @@ class Observation:
     wet_bulb_c: float | None = None
     metered_j: float | None = None
     metered_boundary: Boundary | None = None
+    metered_scheme: Scheme | None = None
+    metered_verdict: Verdict | None = None
 
 
 NOTHING_OBSERVED = Observation()

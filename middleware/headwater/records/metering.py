@@ -8,6 +8,14 @@ from typing import Literal
 Boundary = Literal["accelerators", "server"]
 """What a meter measures: the accelerators alone (as their own counters do), or the server at the wall, which is IT energy."""
 
+Scheme = Literal["neuralwatt", "energy-disclosure", "greenpt", "tgi", "x-energy-joules"]
+"""Whose way of reporting the energy of an exchange. What is known of each stands in the catalog of reports."""
+
+Verdict = Literal["taken", "contradicted", "slip", "implausible", "unchecked", "estimated"]
+"""What became of a report. Charged: `taken`; `contradicted`, its joules were believed, and another figure of its own was
+not. Not charged: `slip`, wrong by a factor of 1000; `implausible`; `unchecked`, there was nothing to hold it against;
+`estimated`, the upstream does not say that it measured."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stay:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from headwater.records.figures import Confidence, Factor
+from headwater.records.metering import Boundary, Scheme
 from headwater.records.places import FactorSet, Grid, Site, TrainingShare
 
 Precision = Literal["bf16", "fp8", "mxfp4", "fp4", "int8", "int4"]
@@ -179,6 +180,25 @@ class EngineSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReportScheme:
+    """What is known of one way of reporting the energy of an exchange, and what a report must keep to.
+
+    `boundary_source`: why that is the boundary, and how sure it is.
+    """
+
+    name: Scheme
+    title: str
+    boundary: Boundary
+    boundary_source: str
+    true_ratio: Factor
+    """True energy over the one that is reported."""
+    estimate_ratio: Factor
+    """How far a report may lie from the deployment's own estimate, low to high."""
+    power_ratio: Factor
+    """Most power that the hardware may have drawn, over what its figures say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """All that an estimate depends on besides the request itself. Its JSON document, and the document's hash, are what a
     receipt refers to.
@@ -204,3 +224,5 @@ class Deployment:
     """Configured concurrency of all replicas together, used when none is observed."""
     training: TrainingShare | None = None
     """A share of the model's training, shown beside the charge; None: off."""
+    reports: tuple[ReportScheme, ...] = ()
+    """The schemes whose reports of energy are heard; none: all is estimated."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal
 
-from headwater.records.metering import Boundary
+from headwater.records.metering import Scheme
 from headwater.records.record import record
 
 CountSource = Literal["upstream", "counted", "estimated", "unknown"]
@@ -48,16 +48,16 @@ class Target:
 
 @record
 class EnergyReport:
-    """Energy that an upstream reports for one exchange of its own accord.
+    """Energy that an upstream reports for one exchange of its own accord. What it is the energy of, the catalog says.
 
-    `scheme`: whose way of saying it (`neuralwatt`, `greenpt`, `tgi`, `x-energy-joules`). `slip`: what is wrong with its units,
-    where its own figures contradict each other; "" where they do not.
+    `slip`: what is wrong with its units, where its own figures contradict each other; "" where they do not. `is_measured`:
+    False where it says that it is an estimate, or may be one.
     """
 
     energy_j: float
-    boundary: Boundary
-    scheme: str
+    scheme: Scheme
     slip: str = ""
+    is_measured: bool = True
 
 
 @record
