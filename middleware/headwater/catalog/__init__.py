@@ -28,10 +28,13 @@ from headwater.records import (
     HardwareSpec,
     Hosting,
     Hydro,
+    Media,
     ModelSpec,
     Precision,
+    Script,
     Site,
     Technology,
+    Tokenizer,
     Tower,
     Training,
     TrainingShare,
@@ -60,13 +63,17 @@ __all__ = [
     "grid",
     "hardware",
     "holds",
+    "in_order",
+    "media",
     "model",
     "model_name",
     "names",
     "near",
+    "script",
     "site",
     "tables",
     "technology",
+    "tokenizer",
     "tower",
     "training",
     "weights_bytes",
@@ -155,6 +162,29 @@ def claim(name: str) -> Claim:
     return _entry("claims", Claim, name)
 
 
+@lru_cache(maxsize=64)
+def tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("tokenizers", Tokenizer, name)
+
+
+@lru_cache(maxsize=64)
+def script(name: str) -> Script:
+    """The class of characters of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("scripts", Script, name)
+
+
+@lru_cache(maxsize=64)
+def media(name: str) -> Media:
+    """What pictures and sound cost under that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("media", Media, name)
+
+
+def in_order(kind: Kind) -> tuple[str, ...]:
+    """All names of one kind, in the order in which they are written."""
+    return tuple(written(kind))
+
+
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind, sorted."""
     if kind not in KINDS:
@@ -176,6 +206,9 @@ def entry(kind: Kind, name: str) -> Any:
         "factor_sets": factor_set,
         "trainings": training,
         "claims": claim,
+        "tokenizers": tokenizer,
+        "scripts": script,
+        "media": media,
     }
     return readers[kind](name)
 

@@ -12,9 +12,12 @@ from headwater.records import (
     FactorSet,
     Grid,
     HardwareSpec,
+    Media,
     ModelSpec,
+    Script,
     Site,
     Technology,
+    Tokenizer,
     Tower,
     Training,
     WetBulbCurve,
@@ -22,7 +25,7 @@ from headwater.records import (
 
 Kind = Literal[
     "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings",
-    "claims",
+    "claims", "tokenizers", "scripts", "media",
 ]  # fmt: skip
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PARTS: Final[tuple[tuple[str, Kind], ...]] = (("tower", "towers"), ("curve", "curves"))
@@ -40,6 +43,9 @@ RECORDS: Final[Mapping[Kind, type[Any]]] = {
     "factor_sets": FactorSet,
     "trainings": Training,
     "claims": Claim,
+    "tokenizers": Tokenizer,
+    "scripts": Script,
+    "media": Media,
 }
 
 KEEPS_DAYS: Final[Mapping[Kind, int | None]] = {
@@ -54,6 +60,10 @@ KEEPS_DAYS: Final[Mapping[Kind, int | None]] = {
     "towers": 1500,
     "technologies": 1500,
     "trainings": 1500,
+    # New models come with new tokenizers, but the old ones keep theirs.
+    "tokenizers": 550,
+    "scripts": 1500,
+    "media": 550,
     # Documents that are kept as they were: a curve to reproduce others, a set that never changes under its name, what an
     # article said.
     "curves": None,

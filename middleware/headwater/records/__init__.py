@@ -5,6 +5,7 @@ Naming rule: a number carries boundary and unit in its name (`it_j`, `facility_j
 
 from __future__ import annotations
 
+from headwater.records.counting import ChatFormat, Encoding, Media, Script, ScriptName, ScriptRatios, Tokenizer
 from headwater.records.exchanges import (
     NOTHING_OBSERVED,
     AccountRow,
@@ -80,6 +81,7 @@ __all__ = [
     "Boundary",
     "Bounds",
     "Charge",
+    "ChatFormat",
     "ChatRequest",
     "Claim",
     "Confidence",
@@ -87,6 +89,7 @@ __all__ = [
     "CostPart",
     "CountSource",
     "Deployment",
+    "Encoding",
     "EnergyReport",
     "EngineSpec",
     "EvaporatedShare",
@@ -101,6 +104,7 @@ __all__ = [
     "Hydro",
     "Latent",
     "MeasuredWindow",
+    "Media",
     "Method",
     "Mix",
     "ModelSpec",
@@ -113,6 +117,9 @@ __all__ = [
     "Precision",
     "Prompt",
     "Running",
+    "Script",
+    "ScriptName",
+    "ScriptRatios",
     "Site",
     "Spread",
     "Stay",
@@ -121,6 +128,7 @@ __all__ = [
     "Tariff",
     "Technology",
     "TokenCount",
+    "Tokenizer",
     "Told",
     "Tool",
     "Tower",

@@ -117,14 +117,16 @@ class Tool:
 class Prompt:
     """A request as far as its tokens can be counted here. Held only while it is counted.
 
-    `texts`: contents, roles and names, in order. `tokens_count`: tokens that came as such, in a prompt of token ids.
-    `audio_s`: seconds of sound. `uncounted_parts_count`: files and the like, which nobody can count from outside.
+    `texts`: contents, roles and names, in order. `schemas`: JSON schemas that the answer must fit. `tokens_count`: tokens that
+    came as such, in a prompt of token ids. `audio_s`: seconds of sound. `uncounted_parts_count`: files and the like, which
+    nobody can count from outside.
     """
 
     texts: tuple[str, ...] = field(default=(), repr=False)
     messages_count: int = 0
     names_count: int = 0
     tools: tuple[Tool, ...] = ()
+    schemas: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     pictures: tuple[Picture, ...] = ()
     audio_s: float = 0.0
     tokens_count: int = 0
@@ -133,7 +135,8 @@ class Prompt:
 
 @record
 class TokenCount:
-    """A count made here, and how."""
+    """A count made here, and how. `ratio`: by which factor it may be off, up or down."""
 
     tokens: int
     source: Literal["counted", "estimated"]
+    ratio: float = 1.0
