@@ -25,7 +25,7 @@ from headwater.physics.derivation import (
     share_on,
     unknown_work_on,
 )
-from headwater.physics.intervals import Doubts, energy_ratios, flat_ratio, it_parts, spread_sources
+from headwater.physics.intervals import Doubts, count_part, energy_ratios, flat_ratio, it_parts, spread_sources, widened
 from headwater.physics.pace import Pace
 from headwater.physics.place import Place
 from headwater.physics.replica import Own, Replica
@@ -98,9 +98,8 @@ class Profile:
             return TOKENS_UNBELIEVABLE
         own = known(usage)
         if self.deployment.hosting == "hosted":
-            return TOKENS_UNKNOWN if own is None else self._hosted(own, observation, place, steps=steps)
-        cached_is_known = usage.cached_tokens is not None
-        return self._own_server(own, observation, place, cached_is_known=cached_is_known, steps=steps)
+            return TOKENS_UNKNOWN if own is None else self._hosted(own, usage, observation, place, steps=steps)
+        return self._own_server(own, usage, observation, place, steps=steps)
 
     def _place(self, grid_g_per_kwh: float | None, wet_bulb_c: float | None) -> Place:
         """The place in an hour. The last few are kept: all requests of an hour have the same."""
@@ -115,8 +114,9 @@ class Profile:
     # -- a server of one's own ----------------------------------------------------------------------------------------
 
     def _own_server(
-        self, own: Own | None, observation: Observation, place: Place, *, cached_is_known: bool, steps: bool
+        self, own: Own | None, usage: Usage, observation: Observation, place: Place, *, steps: bool
     ) -> Footprint | Unknown:
+        cached_is_known = usage.cached_tokens is not None
         is_alone = observation.mix is None
         seen_s = positive(observation.busy_s) or positive(observation.elapsed_s)
         asks_peak = seen_s is not None and (cached_is_known or is_alone)
@@ -144,7 +144,7 @@ class Profile:
                 why = f"{why}, {concurrency_count:g}, but no more like this one can have been served in the time"
                 concurrency_count = most_count
         return self._worked(
-            own, observation, method, concurrency_count, why, elapsed_s, place, is_sure=is_sure, steps=steps
+            own, usage, observation, method, concurrency_count, why, elapsed_s, place, is_sure=is_sure, steps=steps
         )
 
     def _served_s(
@@ -178,18 +178,24 @@ class Profile:
 
     # -- somebody else's ------------------------------------------------------------------------------------------------
 
-    def _hosted(self, own: Own, observation: Observation, place: Place, *, steps: bool) -> Footprint | Unknown:
+    def _hosted(
+        self, own: Own, usage: Usage, observation: Observation, place: Place, *, steps: bool
+    ) -> Footprint | Unknown:
         itl_s = self._believable_itl_s(observation)
         configured_count = self.deployment.concurrency_count
         middle_count = configured_count or self.deployment.engine.assumed_concurrency_count.value
         middle_count = max(middle_count / self.replica.replicas_count, 1)
         if itl_s is None:
             why = "configured" if configured_count else f"not known: {_UNSURE['assumed']}"
-            return self._worked(own, observation, "assumed", middle_count, why, None, place, is_sure=True, steps=steps)
+            return self._worked(
+                own, usage, observation, "assumed", middle_count, why, None, place, is_sure=True, steps=steps
+            )
         mean = observation.mix or as_mix(own)
         inferred_count = self._pace.concurrency_count(mean, itl_s, middle_count)
         why = self._pace.reason(itl_s, middle_count) if steps else ""
-        return self._worked(own, observation, "paced", inferred_count, why, None, place, is_sure=True, steps=steps)
+        return self._worked(
+            own, usage, observation, "paced", inferred_count, why, None, place, is_sure=True, steps=steps
+        )
 
     def _believable_itl_s(self, observation: Observation) -> float | None:
         """The pace that was seen, where it tells something: the model is known and not just guessed at, and the hardware can
@@ -204,6 +210,7 @@ class Profile:
     def _worked(
         self,
         own: Own,
+        usage: Usage,
         observation: Observation,
         method: Method,
         concurrency_count: float,
@@ -225,7 +232,8 @@ class Profile:
         except ValueError:
             return TIME_UNKNOWN
         small = concurrency_count < self._fewest_fitted_count
-        within = place.spreads[method, True, is_sure, small, own.images_count > 0]
+        count_ratio = usage.count_ratio if 1 < usage.count_ratio < math.inf else 1.0
+        within = widened(place.spreads[method, True, is_sure, small, own.images_count > 0], count_ratio)
         footprint = self._footprint(it_j, method, within, place, present_s * self._server_share_ratio)
         if not steps:
             return footprint
@@ -235,13 +243,13 @@ class Profile:
         if mean is None and elapsed_s is not None:
             self._seen_on(at, "elapsed_s", observation)
         running_on(at, itl_s=itl_s)
-        own_on(at, as_mix(own))
+        own_on(at, as_mix(own), cached_is_known=usage.cached_tokens is not None, count_ratio=count_ratio)
         if mean is None:
             at.given("own_elapsed_s", at.known["elapsed_s"], "s", "the request is taken as its own mean request")
         elif elapsed_s is not None:
             self._seen_on(at, "own_elapsed_s", observation)
         share_on(at)
-        return self._explained(footprint, at, doubts, place)
+        return self._explained(footprint, at, doubts, place, count_ratio=count_ratio)
 
     def _unknown_work(
         self,
@@ -338,8 +346,13 @@ class Profile:
             return "the upstream's own account of its prefill and decode time"
         return "observed, from admission to the last token"
 
-    def _explained(self, footprint: Footprint, at: Derivation, doubts: Doubts, place: Place) -> Footprint:
-        sources = spread_sources(it_parts(self.deployment, footprint.method, doubts), place.rates)
+    def _explained(
+        self, footprint: Footprint, at: Derivation, doubts: Doubts, place: Place, *, count_ratio: float = 1
+    ) -> Footprint:
+        parts = it_parts(self.deployment, footprint.method, doubts)
+        if count_ratio > 1:
+            parts.append(count_part(count_ratio))
+        sources = spread_sources(parts, place.rates)
         steps = place_on(at, rates=place.rates, spread=footprint.spread, spread_sources=sources)
         return replace(footprint, steps=steps)
 
