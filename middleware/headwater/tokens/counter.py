@@ -1,48 +1,65 @@
-"""Count tokens where the upstream does not say: with tiktoken's vocabulary, else by a rule of thumb that says so.
+"""Count the tokens of texts and of prompts, and say how sure the counts are. Blocking, bounded; no network, no clock.
 
-Blocking and pure: no network (a vocabulary that is not there, whole, is not loaded), no clock. Text is encoded in short
-segments, so that no text makes a count slow beyond its length, and special tokens in it are ordinary text.
+A text is counted with the model's own encoding where its vocabulary is there. Else with one that is near, times what the
+catalog says of the text's scripts, or without any by the scripts alone: then it is estimated, and says within which factor.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import re
-import threading
-from collections.abc import Iterator
-from typing import Final, Literal
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 import tiktoken
 
-from headwater.records import Prompt, TokenCount
-from headwater.vocab import SHA256, Vocabulary
+from headwater.records import Prompt, TokenCount, Tokenizer
+from headwater.tokens import encodings
+from headwater.tokens.amount import NOTHING, Amount, exactly, total
+from headwater.tokens.chat import around_messages, as_json, write_tools
+from headwater.tokens.families import media_of, tokenizer_of
+from headwater.tokens.media import picture_amount, sound_amount, uncounted_amount
+from headwater.tokens.memo import Memo
+from headwater.tokens.scripts import by_thumb, converted, encoded
+from headwater.tokens.segments import segments
+from headwater.vocab import Vocabulary
 
 _log: Final = logging.getLogger(__name__)
 
-_DEFAULT_ENCODING: Final = "o200k_base"
-# tiktoken/model.py: gpt-4 and gpt-3.5 use cl100k_base, all that came later o200k_base. Azure writes gpt-35.
-_CL100K_MODEL: Final = re.compile(r"(?:ft:)?(?:gpt-4(?![.\w])|gpt-3\.5|gpt-35)")
+_LEAST_KEPT_CHARS: Final = 200
+"""Shorter pieces are encoded as fast as they are looked up."""
+_MOST_ENCODED_CHARS: Final = 4_000_000
+"""Of one exchange, beside what is remembered: a million tokens, and half a second at the worst. What is beyond is estimated
+by its scripts."""
 
-# "How to count tokens with tiktoken", OpenAI cookbook: every message is wrapped in three tokens, a name costs one more,
-# and every reply is primed with three.
-_TOKENS_PER_MESSAGE: Final = 3
-_TOKENS_PER_NAME: Final = 1
-_TOKENS_PRIMING: Final = 3
 
-_SEGMENT_CHARS: Final = 8_000
-_SEGMENT_CHARS_UNBROKEN: Final = 1_000
+class CountTokens(Protocol):
+    """An operator's own tokenizer: the tokens of a text for a model; None where it does not know that model. Called in threads
+    and on the event loop, with short texts and long ones."""
 
-_load_lock: Final = threading.Lock()
+    def __call__(self, text: str, model: str | None, /) -> int | None:
+        """The tokens of the text."""
+        ...
 
 
 class TokenCounter:
-    """Counts tokens by the model's encoding once its vocabulary is loaded, and estimates them until then."""
+    """Counts tokens by the model's encoding once its vocabulary is loaded, and estimates them until then.
 
-    def __init__(self, *, vocab: Vocabulary | None = None) -> None:
+    `own`: the operator's tokenizer, asked first for every text.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocab: Vocabulary | None = None,
+        own: CountTokens | None = None,
+        most_encoded_chars: int = _MOST_ENCODED_CHARS,
+    ) -> None:
         self._vocab = vocab
+        self._own = own
+        self._is_failure_said = False
+        self._most_encoded_chars = most_encoded_chars
         self._encodings: dict[str, tiktoken.Encoding] = {}
+        self._memo = Memo()
 
     @property
     def ready(self) -> bool:
@@ -52,132 +69,89 @@ class TokenCounter:
     def load(self) -> None:
         """Load the vocabularies that are there; about a second. Never raises: without them counts are estimated."""
         vocab = self._vocab if self._vocab is not None else Vocabulary.of_environment()
-        loaded: dict[str, tiktoken.Encoding] = {}
-        for name in SHA256:
-            try:
-                encoding = _load(name, vocab)
-            except Exception as error:
-                _log.warning("the vocabulary %s cannot be loaded: %s", name, error)
-                continue
-            if encoding is not None:
-                loaded[name] = encoding
-        self._encodings = loaded  # at once: another thread may be counting
+        self._encodings = encodings.load_all(vocab)  # at once: another thread may be counting
+        self._memo.clear()
         if not self.ready:
             _log.info("no vocabulary is installed: tokens are estimated where the upstream gives none")
 
     def count_prompt(self, prompt: Prompt, model: str | None) -> TokenCount:
-        """The tokens of a chat prompt: its texts, and what the chat format puts around them."""
-        tools = (json.dumps([each.name, each.description, each.schema]) for each in prompt.tools)
-        counts = [self.count_text(text, model) for text in (*prompt.texts, *tools)]
-        tokens = sum(count.tokens for count in counts) + prompt.tokens_count + _TOKENS_PRIMING
-        tokens += _TOKENS_PER_MESSAGE * prompt.messages_count + _TOKENS_PER_NAME * prompt.names_count
-        is_counted = self.ready and all(count.source == "counted" for count in counts)
-        return TokenCount(tokens=tokens, source="counted" if is_counted else "estimated")
+        """The tokens of a prompt: its texts, tools, pictures and sound, and what the chat format puts around them. Once, however
+        many answers are asked for."""
+        tokenizer, media, budget = tokenizer_of(model), media_of(model), _Budget(self._most_encoded_chars)
+        chat = tokenizer.chat
+        tools = write_tools(prompt.tools, chat)
+        schemas = self._all((*tools.json_texts, *map(as_json, prompt.schemas)), model, budget)
+        return total(
+            self._all((*prompt.texts, *tools.texts), model, budget),
+            schemas.times(chat.schema_ratio, is_counted=not schemas.value),
+            around_messages(prompt, chat),
+            *tools.around,
+            *(picture_amount(picture, media) for picture in prompt.pictures),
+            sound_amount(prompt.audio_s, media),
+            uncounted_amount(prompt.uncounted_parts_count, media),
+        ).as_count()
 
     def count_text(self, text: str, model: str | None) -> TokenCount:
         """The tokens of a text."""
-        name = encoding_name(model)
-        encoding = self._encodings.get(name)
-        source: Literal["counted", "estimated"] = "counted"
-        if encoding is None:
-            # Another real vocabulary is a better guess than a rule of thumb, but it is a guess.
-            encoding, source = next(iter(self._encodings.values()), None), "estimated"
-        tokens = 0
-        for segment in segments(text):
-            made = None if encoding is None else _encoded_count(encoding, segment)
-            if made is None:
-                made, source = estimate(segment), "estimated"
-            tokens += made
-        return TokenCount(tokens=tokens, source=source)
+        return self._all((text,), model, _Budget(self._most_encoded_chars)).as_count()
 
+    def _all(self, texts: Iterable[str], model: str | None, budget: _Budget) -> Amount:
+        tokenizer = tokenizer_of(model)
+        amount = NOTHING
+        for text in texts:
+            own = None if self._own is None else self._by_own(text, model)
+            amount = amount.plus(self._text(text, tokenizer, budget) if own is None else own)
+        return amount if self.ready or self._own is not None else amount._replace(is_counted=False)
 
-def encoding_name(model: str | None) -> str:
-    """The encoding of a model by its name, without the provider before a slash; the newest one where it is unknown."""
-    name = (model or "").rpartition("/")[2]
-    return "cl100k_base" if _CL100K_MODEL.match(name) else _DEFAULT_ENCODING
-
-
-def segments(text: str) -> Iterator[str]:
-    """The text in pieces of bounded length, cut before white space where there is any: there tokens end anyway."""
-    start = 0
-    while len(text) - start > _SEGMENT_CHARS:
-        end = _last_break(text, start + 1, start + _SEGMENT_CHARS)
-        if end is None:
-            end = start + _SEGMENT_CHARS_UNBROKEN
-        yield text[start:end]
-        start = end
-    if text:
-        yield from _tail(text, start)
-
-
-def _tail(text: str, start: int) -> Iterator[str]:
-    rest = text[start:]
-    if len(rest) <= _SEGMENT_CHARS_UNBROKEN or _last_break(rest, 1, len(rest)) is not None:
-        yield rest
-    else:
-        yield from (rest[i : i + _SEGMENT_CHARS_UNBROKEN] for i in range(0, len(rest), _SEGMENT_CHARS_UNBROKEN))
-
-
-def _last_break(text: str, start: int, end: int) -> int | None:
-    """The last place in [start, end) where white space follows something else."""
-    place = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
-    while place > start and text[place - 1].isspace():
-        place -= 1
-    return place if place > start else None
-
-
-def _encoded_count(encoding: tiktoken.Encoding, segment: str) -> int | None:
-    try:
-        return len(encoding.encode_ordinary(segment))
-    except Exception:
-        return None
-    except BaseException as error:
-        # A panic in tiktoken's Rust code arrives as pyo3_runtime.PanicException, which is no Exception.
-        if type(error).__name__ != "PanicException":
-            raise
-        return None
-
-
-def _load(name: str, vocab: Vocabulary) -> tiktoken.Encoding | None:
-    """The encoding, if its file is there: tiktoken downloads what it does not find, and must never come to that."""
-    folder = vocab.find(name)
-    if folder is None:
-        return None
-    with _load_lock:
-        before = os.environ.get("TIKTOKEN_CACHE_DIR")
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
+    def _by_own(self, text: str, model: str | None) -> Amount | None:
+        """What the operator's tokenizer says; None where it says nothing that could be a count."""
         try:
-            return tiktoken.get_encoding(name)
-        finally:
-            if before is None:
-                del os.environ["TIKTOKEN_CACHE_DIR"]
+            found = self._own(text, model) if self._own is not None else None
+        except Exception as error:
+            if not self._is_failure_said:
+                self._is_failure_said = True
+                _log.warning("headwater: the operator's counter failed, tokens are estimated: %s", type(error).__name__)
+            return None
+        return exactly(found) if type(found) is int and found >= 0 else None
+
+    def _text(self, text: str, tokenizer: Tokenizer, budget: _Budget) -> Amount:
+        amount = NOTHING
+        for segment in segments(text):
+            data = encoded(segment)
+            if len(segment) < _LEAST_KEPT_CHARS:
+                made = self._segment(segment, data, tokenizer, budget)
             else:
-                os.environ["TIKTOKEN_CACHE_DIR"] = before
+                key = self._memo.key(tokenizer.name, data)
+                kept = self._memo.get(key)
+                if kept is None:
+                    made = self._segment(segment, data, tokenizer, budget)
+                    if budget.left_chars > 0:  # what was cut short is no count to be remembered
+                        self._memo.put(key, made)
+                else:
+                    made = kept
+            amount = amount.plus(made)
+        return amount
+
+    def _segment(self, segment: str, data: bytes, tokenizer: Tokenizer, budget: _Budget) -> Amount:
+        name: str = tokenizer.encoding
+        if name not in self._encodings:
+            # Another real vocabulary is a better guess than a rule of thumb, but it is a guess.
+            name = next(iter(self._encodings), "")
+        if not name or budget.left_chars <= 0:
+            return by_thumb(data, tokenizer)
+        budget.left_chars -= len(segment)
+        made = encodings.encoded_count(self._encodings[name], segment)
+        if made is None:
+            return by_thumb(data, tokenizer)
+        if name == tokenizer.encoding and tokenizer.fit == "own":
+            return exactly(made)
+        return converted(made, data, tokenizer, name)
 
 
-def estimate(text: str) -> int:
-    """The tokens of a text by the classes of its UTF-8 bytes, rounded up."""
-    data = text.encode("utf-8", "replace")
-    tokens = sum(len(data.translate(None, others)) * ratio for others, ratio in _CLASSES)
-    return int(tokens) + (tokens > int(tokens))
+class _Budget:
+    """How much may still be encoded in one count."""
 
+    __slots__ = ("left_chars",)
 
-def _all_but(*ranges: range) -> bytes:
-    kept = {byte for each in ranges for byte in each}
-    return bytes(byte for byte in range(256) if byte not in kept)
-
-
-_LETTERS: Final = (range(0x41, 0x5B), range(0x61, 0x7B), range(0x09, 0x0E), range(0x20, 0x21))
-
-_CLASSES: Final = (
-    (_all_but(*_LETTERS), 0.2),  # ASCII letters and white space: English 0.19, German 0.23
-    (_all_but(range(0x09), range(0x0E, 0x20), range(0x21, 0x41), range(0x5B, 0x61), range(0x7B, 0x80)), 0.5),  # code
-    (_all_but(range(0xC2, 0xE0)), 0.35),  # accents, Greek 0.37, Russian 0.26, Arabic 0.38
-    (_all_but(range(0xE0, 0xE3)), 0.4),  # Hindi 0.29, Thai 0.48
-    (_all_but(range(0xE3, 0xEA), range(0xEF, 0xF0)), 0.9),  # Chinese 0.86, Japanese 0.85
-    (_all_but(range(0xEA, 0xEF)), 0.65),  # Korean 0.59 with its spaces
-    (_all_but(range(0xF0, 0xF5)), 2.0),  # emoji
-)
-"""First bytes of UTF-8 characters (as the bytes to delete), and tokens per character: rounded from what o200k_base makes of
-Article 1 of the Universal Declaration of Human Rights in ten languages, and of Python's standard library (0.24). Within
-a factor of 1.4 of the count on all of those, and low by a quarter on JSON that is mostly numbers."""
+    def __init__(self, left_chars: int) -> None:
+        self.left_chars = left_chars
