@@ -16,7 +16,7 @@ from headwater.records import Prompt, TokenCount, Tokenizer
 from headwater.tokens import encodings
 from headwater.tokens.amount import NOTHING, Amount, exactly, total
 from headwater.tokens.chat import around_messages, as_json, write_tools
-from headwater.tokens.families import media_of, tokenizer_of
+from headwater.tokens.families import media_of, read_all, tokenizer_of
 from headwater.tokens.media import picture_amount, sound_amount, uncounted_amount
 from headwater.tokens.memo import Memo
 from headwater.tokens.scripts import by_thumb, converted, encoded
@@ -68,6 +68,7 @@ class TokenCounter:
 
     def load(self) -> None:
         """Load the vocabularies that are there; about a second. Never raises: without them counts are estimated."""
+        read_all()
         vocab = self._vocab if self._vocab is not None else Vocabulary.of_environment()
         self._encodings = encodings.load_all(vocab)  # at once: another thread may be counting
         self._memo.clear()

@@ -30,6 +30,19 @@ def media_of(model: str | None) -> Media:
     return _media((model or "")[:_MOST_CHARACTERS].lower())
 
 
+def read_all() -> None:
+    """Read the catalog's entries, and compile their patterns, now: the first request should not wait for it."""
+    for read, names in (
+        (catalog.tokenizer, catalog.in_order("tokenizers")),
+        (catalog.media, catalog.in_order("media")),
+        (catalog.script, catalog.in_order("scripts")),
+    ):
+        for name in names:
+            read(name)
+    tokenizer_of(None)
+    media_of(None)
+
+
 @lru_cache(maxsize=1024)
 def _tokenizer(name: str) -> Tokenizer:
     entries = (catalog.tokenizer(each) for each in catalog.in_order("tokenizers"))

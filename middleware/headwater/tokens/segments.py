@@ -34,6 +34,5 @@ def _tail(text: str, start: int) -> Iterator[str]:
 def _last_break(text: str, start: int, end: int) -> int | None:
     """The last place in [start, end) where white space follows something else."""
     place = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
-    while place > start and text[place - 1].isspace():
-        place -= 1
-    return place if place > start else None
+    length = len(text[start:place].rstrip()) if place > start else 0
+    return start + length if length else None
