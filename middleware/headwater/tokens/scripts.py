@@ -76,9 +76,7 @@ def by_thumb(data: bytes, tokenizer: Tokenizer) -> Amount:
 def converted(tokens: int, data: bytes, tokenizer: Tokenizer, counted_with: str) -> Amount:
     """The tokens that a tokenizer makes of a text that another encoding made `tokens` of, by the text's scripts."""
     weights = [count * per.value for count, per in zip(characters(data), thumb(), strict=False)]
-    whole = sum(weights)
-    if not whole:
-        return Amount(tokens, tokens, tokens, is_counted=False)
+    whole = sum(weights)  # above zero: every character is of some script
     value = low = high = 0.0
     for weight, wanted, had in zip(weights, ratios(tokenizer.name), ratios(counted_with), strict=False):
         value += weight * wanted.value / had.value
