@@ -149,7 +149,7 @@ def test_an_upstream_that_rejects_the_option_is_asked_once_more_and_never_again(
     answers = [_post(url, request(stream=True), key) for _ in range(2)]
 
     assert ["stream_options" in body for body in upstream.bodies] == [True, False, False]
-    assert [b'"source":"counted"' in answer.content for answer in answers] == [True, True]
+    assert [b'"source":"estimated"' in answer.content for answer in answers] == [True, True]
 
 
 def test_a_request_that_is_wrong_in_itself_does_not_stop_the_asking(start: Start, meter: Meter, key: str) -> None:
