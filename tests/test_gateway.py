@@ -203,7 +203,7 @@ def test_an_upstream_that_rejects_the_option_is_asked_once_more_and_never_again(
     answers = [_post(url, request(stream=True), key) for _ in range(2)]
 
     assert ["stream_options" in body for body in upstream.bodies] == [True, False, False]
-    assert [b'"source":"counted"' in answer.content for answer in answers] == [True, True]
+    assert [b'"source":"estimated"' in answer.content for answer in answers] == [True, True]
 
 
 def test_an_upstream_that_has_other_reasons_is_asked_again(start: Start, meter: Meter, key: str) -> None:

@@ -123,7 +123,7 @@ async def test_the_fallback_stands_in_for_unknown_models_with_a_wide_interval(ma
     assert folded["energy_j_range"][1] / folded["energy_j_range"][0] > 10
 
 
-async def test_without_usage_tokens_are_counted_and_said_to_be(meter: Meter, key: str) -> None:
+async def test_without_usage_tokens_are_estimated_and_said_to_be(meter: Meter, key: str) -> None:
     body = json.loads(reply())
     del body["usage"]
     app = FootprintMiddleware(json_app(json.dumps(body).encode()), meter=meter)
@@ -131,7 +131,7 @@ async def test_without_usage_tokens_are_counted_and_said_to_be(meter: Meter, key
     seen = await call(app, request(), key=key)
 
     tokens = seen.json["footprint"]["tokens"]
-    assert tokens["source"] == "counted"
+    assert tokens["source"] == "estimated"
     assert tokens["output"] == 3  # "Hello", " there", "."
     assert tokens["input"] > 4
 

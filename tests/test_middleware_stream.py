@@ -70,14 +70,14 @@ async def test_usage_asked_for_carries_the_footprint_and_nothing_else_changes(me
     assert (row.requests_count, row.input_tokens, row.output_tokens, row.incomplete_count) == (1, 25, 4, 0)
 
 
-async def test_usage_not_asked_for_folds_a_counted_footprint_into_the_finish_event(meter: Meter, key: str) -> None:
+async def test_usage_not_asked_for_folds_an_estimated_footprint_into_the_finish_event(meter: Meter, key: str) -> None:
     app = FootprintMiddleware(stream_app([*STREAM, DONE]), meter=meter)
 
     seen = await call(app, request(stream=True), key=key)
 
     finish = _events(seen.body)[-1]
     assert finish["choices"][0]["finish_reason"] == "stop"
-    assert finish["footprint"]["tokens"]["source"] == "counted"
+    assert finish["footprint"]["tokens"]["source"] == "estimated"
     assert finish["footprint"]["tokens"]["output"] == 1  # "Hello"
     assert (await _account(meter, key)).not_upstream_count == 1
 
@@ -130,7 +130,7 @@ async def test_a_client_that_leaves_is_charged_for_what_was_generated(meter: Met
     assert row.energy_microjoules > 0
     charge = meter.ledger.reader().receipt(seen.headers["headwater-id"])
     assert charge is not None
-    assert (charge.outcome, charge.usage.source) == ("client_gone", "counted")
+    assert (charge.outcome, charge.usage.source) == ("client_gone", "estimated")
 
 
 async def test_a_false_last_message_is_not_taken_for_an_end(meter: Meter, key: str) -> None:

@@ -203,3 +203,84 @@ def test_a_part_that_is_taken_out_leaves_the_others(
 
 def test_a_low_of_nothing_stays_nothing_when_a_part_is_taken_out() -> None:
     assert without(combined((0.0, 2.0), (0.5, 3.0)), (0.5, 3.0)) == pytest.approx((0.0, 2.0))
+
+
+# -- tokens that were counted here ---------------------------------------------------------------------------------------------
+
+
+def estimated(count_ratio: float, *, steps: bool = False, observation: Observation | None = None) -> Footprint:
+    usage = Usage(input_tokens=900, output_tokens=300, count_ratio=count_ratio, source="estimated")
+    found = Profile(deployment()).estimate(
+        usage, Observation(elapsed_s=9.0, concurrency_count=8) if observation is None else observation, steps=steps
+    )
+    assert isinstance(found, Footprint)
+    return found
+
+
+SIDES = [(f"{amount}_low", f"{amount}_high") for amount in ("energy", "water", "carbon")]
+
+
+@pytest.mark.parametrize(("low", "high"), SIDES)
+def test_a_doubtful_count_widens_every_amount_in_quadrature(low: str, high: str) -> None:
+    sure, doubtful = estimated(1.0).spread, estimated(1.5).spread
+
+    widened_low = math.exp(-math.hypot(math.log(getattr(sure, low)), math.log(1.5)))
+    widened_high = math.exp(math.hypot(math.log(getattr(sure, high)), math.log(1.5)))
+    assert getattr(doubtful, low) == pytest.approx(widened_low, rel=REL)
+    assert getattr(doubtful, high) == pytest.approx(widened_high, rel=REL)
+    assert getattr(doubtful, high) > getattr(sure, high)
+
+
+def test_a_doubtful_count_leaves_the_middle_alone() -> None:
+    sure, doubtful = estimated(1.0), estimated(3.0)
+
+    assert replace(doubtful, spread=sure.spread) == sure
+
+
+@pytest.mark.parametrize("count_ratio", [1.0, 0.5, 0.0, -1.0, math.inf, math.nan])
+def test_a_ratio_that_says_nothing_changes_nothing(count_ratio: float) -> None:
+    profile = Profile(deployment())
+    usages = [
+        Usage(input_tokens=9, output_tokens=3, count_ratio=ratio, source="counted") for ratio in (1.0, count_ratio)
+    ]
+
+    plain, odd = (profile.estimate(usage, Observation(), steps=True) for usage in usages)
+
+    assert plain == odd
+
+
+def test_the_derivation_names_the_doubt_of_the_count_and_ends_at_the_widened_range() -> None:
+    found = estimated(1.5, steps=True)
+
+    steps = {step.name: step for step in found.steps}
+    assert steps["count_ratio"].value == 1.5
+    for name, ratio in (("facility_j_low", found.spread.energy_low), ("facility_j_high", found.spread.energy_high)):
+        assert steps[name].value == pytest.approx(found.facility_j * ratio, rel=REL)
+    told = steps["carbon_g_high_ratio"].source
+    assert "x0.6667 to x1.5 tokens counted here" in told
+    highs = [float(high) for high in re.findall(r"to x([\d.e+-]+)", told)]
+    assert math.exp(math.hypot(*map(math.log, highs))) == pytest.approx(found.spread.carbon_high, rel=1e-3)
+
+
+def test_where_no_tokens_enter_their_doubt_does_not_either() -> None:
+    flat = catalog.deployment(
+        model="llama-3.1-70b", hardware="hgx-h100", engine="vllm-0.11", site="us-average", factors="seed-2023"
+    )
+    usages = [Usage(input_tokens=9, output_tokens=3, count_ratio=ratio, source="estimated") for ratio in (1.0, 2.0)]
+    assert flat.factors.flat_it_j_per_request is not None
+
+    sure, doubtful = (Profile(flat).estimate(usage, Observation(), steps=True) for usage in usages)
+
+    assert sure == doubtful
+
+
+@pytest.mark.parametrize(("cached", "says"), [(None, "does not say how many were cached"), (0, "usage"), (3, "usage")])
+def test_the_derivation_says_where_nothing_was_said_of_cached_tokens(cached: int | None, says: str) -> None:
+    usage = Usage(input_tokens=9, output_tokens=3, cached_tokens=cached, source="counted")
+
+    found = Profile(deployment()).estimate(usage, Observation(), steps=True)
+
+    assert isinstance(found, Footprint)
+    (source,) = (step.source for step in found.steps if step.name == "own_cached_tokens")
+    assert says in source
+    assert ("fresh" in source) == (cached is None)

@@ -22,7 +22,7 @@ from headwater.records import Charge, EnergyReport, Footprint, Observation, Outc
 from headwater.serving import Served, Serving
 from headwater.tariffs import Pricing
 from headwater.telemetry import MeterProvider, Telemetry
-from headwater.tokens import TokenCounter
+from headwater.tokens import CountTokens, TokenCounter
 
 log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
@@ -37,6 +37,12 @@ def _at_once(hours: HoursOf | None) -> HoursOf | None:
     if hours is not None and (not callable(hours) or inspect.iscoroutinefunction(hours)):
         raise ConfigError(f"hours must be a plain function that returns at once, not {hours!r}")
     return hours
+
+
+def _plain(counter: CountTokens | None) -> CountTokens | None:
+    if counter is not None and (not callable(counter) or inspect.iscoroutinefunction(counter)):
+        raise ConfigError(f"counter must be a plain function that returns a number of tokens, not {counter!r}")
+    return counter
 
 
 class Meter:
@@ -54,7 +60,7 @@ class Meter:
         hours: HoursOf | None = None,
         meter_provider: MeterProvider | None = None,
         ledger: Ledger | None = None,
-        counter: TokenCounter | None = None,
+        counter: TokenCounter | CountTokens | None = None,
         wall_s: Callable[[], float] = time.time,
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -65,7 +71,7 @@ class Meter:
         # Made even where no client sees it: a tariff that cannot be used must stop the start, not the first report.
         self.pricing = Pricing(settings)
         self.telemetry = Telemetry(__version__, meter_provider)
-        self.counter = counter if counter is not None else TokenCounter()
+        self.counter = counter if isinstance(counter, TokenCounter) else TokenCounter(own=_plain(counter))
         key = load_key(settings.ledger.data_dir)
         pseudonymizer = Pseudonymizer(key)
         self.identity = Identity(key, settings.identity.rules, identify=identify)
@@ -169,8 +175,15 @@ class Meter:
 
     def note_estimate(self) -> None:
         """Say once that tokens are estimated for want of a vocabulary, and the remedy."""
-        if not self._is_estimate_noted:
-            self._is_estimate_noted = True
+        if self._is_estimate_noted:
+            return
+        self._is_estimate_noted = True
+        if self.counter.ready:
+            log.warning(
+                "headwater: an upstream gave no usage and tokens were estimated, as the model's own tokenizer is not at hand; "
+                "intervals are wider by that. Let the upstream send usage, or pass a counter of your own: counter=..."
+            )
+        else:
             log.warning(
                 "headwater: an upstream gave no usage and tokens were estimated from bytes, for want of the model's vocabulary; "
                 "tiktoken's are installed by: headwater vocab install"

@@ -21,6 +21,7 @@ from headwater.identity import Identify
 from headwater.meter import Meter
 from headwater.records import Target
 from headwater.telemetry import MeterProvider
+from headwater.tokens import CountTokens
 
 log = logging.getLogger("headwater")
 _PREFIX: Final = WELL_KNOWN + "/"
@@ -38,8 +39,10 @@ class FootprintMiddleware:
         identify: the operator's own rule of who is charged: ASGI scope in, stable user id out, None for nobody.
         hours: the operator's own series: a site's name and seconds since the epoch in, a `headwater.Hour` out, or None. Asked
             on the event loop, at most once per site and clock hour, so it must return at once; over the file of the site.
+        counter: the operator's own tokenizer: a text and the model's name in, the number of tokens out, or None for a model
+            that it does not know. Asked where the upstream gives no usage, in threads too.
         meter_provider: OpenTelemetry's, for the metrics; None takes the global one.
-        meter: a ready-made meter, in place of the four above.
+        meter: a ready-made meter, in place of the five above.
 
     Settings that cannot be used, and a store that refuses (another identity key), stop the server at its start, with
     the reason. Where the server sends no lifespan messages, the reason is logged and replies pass through unmetered; so
@@ -53,6 +56,7 @@ class FootprintMiddleware:
         *,
         identify: Identify | None = None,
         hours: HoursOf | None = None,
+        counter: CountTokens | None = None,
         meter_provider: MeterProvider | None = None,
         meter: Meter | None = None,
     ) -> None:
@@ -67,7 +71,11 @@ class FootprintMiddleware:
             # for an app without lifespan, and then answer every request with it.
             try:
                 self._meter = Meter(
-                    config.load(settings), identify=identify, hours=hours, meter_provider=meter_provider
+                    config.load(settings),
+                    identify=identify,
+                    hours=hours,
+                    counter=counter,
+                    meter_provider=meter_provider,
                 )
             except HeadwaterError as error:
                 self._refusal = error

@@ -38,6 +38,7 @@ def receipt(charge: Charge, document: str | None, pricing: Pricing | None = None
         "started": _moment(charge.started_ms),
         "ended": _moment(charge.ended_ms),
         "outcome": charge.outcome,
+        "partial": is_partial(charge),
         "model": charge.model,
         "site": charge.site,
         "method": charge.method,
@@ -47,6 +48,7 @@ def receipt(charge: Charge, document: str | None, pricing: Pricing | None = None
             "output": charge.usage.output_tokens,
             "reasoning": charge.usage.reasoning_tokens,
             "source": charge.usage.source,
+            "off_by": charge.usage.count_ratio,
         },
         "observed": asdict(charge.observation),
         "charged": None if charge.amounts is None else _amounts(charge.amounts),
@@ -60,6 +62,11 @@ def receipt(charge: Charge, document: str | None, pricing: Pricing | None = None
         if footprint is None or charge.amounts is None
         else _agrees(footprint, charge.amounts),
     }
+
+
+def is_partial(charge: Charge) -> bool:
+    """Whether the exchange broke off, and its counts cover what was generated until then."""
+    return charge.outcome != "completed" and charge.usage.output_tokens is not None
 
 
 def _read(document: str | None) -> Deployment | None:
@@ -150,6 +157,8 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
     `brief` leaves out the lines that only state a factor and its source.
     """
     tokens = document["tokens"]
+    off_by = f", within a factor of {tokens['off_by']:.3g}" if tokens["off_by"] > 1 else ""
+    until = "; it broke off: what was generated until then" if document["partial"] else ""
     lines = [
         f"Receipt {document['id']}",
         f"  user        {document['user']}",
@@ -157,7 +166,7 @@ def as_text(document: dict[str, Any], *, brief: bool = False) -> str:
         f"  outcome     {document['outcome']}",
         (
             f"  tokens      {_or_unknown(tokens['input'])} in ({_or_unknown(tokens['cached'])} cached), "
-            f"{_or_unknown(tokens['output'])} out; source: {tokens['source']}"
+            f"{_or_unknown(tokens['output'])} out; source: {tokens['source']}{off_by}{until}"
         ),
     ]
     deployment = document["deployment"]

@@ -28,11 +28,14 @@ from headwater.records import (
     HardwareSpec,
     Hosting,
     Hydro,
+    Media,
     ModelSpec,
     Precision,
     ReportScheme,
+    Script,
     Site,
     Technology,
+    Tokenizer,
     Tower,
     Training,
     TrainingShare,
@@ -61,15 +64,19 @@ __all__ = [
     "grid",
     "hardware",
     "holds",
+    "in_order",
+    "media",
     "model",
     "model_name",
     "names",
     "near",
     "report_scheme",
     "report_schemes",
+    "script",
     "site",
     "tables",
     "technology",
+    "tokenizer",
     "tower",
     "training",
     "weights_bytes",
@@ -169,6 +176,29 @@ def report_schemes() -> tuple[ReportScheme, ...]:
     return tuple(map(report_scheme, names("reports")))
 
 
+@lru_cache(maxsize=64)
+def tokenizer(name: str) -> Tokenizer:
+    """The tokenizer of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("tokenizers", Tokenizer, name)
+
+
+@lru_cache(maxsize=64)
+def script(name: str) -> Script:
+    """The class of characters of that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("scripts", Script, name)
+
+
+@lru_cache(maxsize=64)
+def media(name: str) -> Media:
+    """What pictures and sound cost under that name. Raises CatalogError with close matches when it is not known."""
+    return _entry("media", Media, name)
+
+
+def in_order(kind: Kind) -> tuple[str, ...]:
+    """All names of one kind, in the order in which they are written."""
+    return tuple(written(kind))
+
+
 def names(kind: Kind) -> tuple[str, ...]:
     """All names of one kind, sorted."""
     if kind not in KINDS:
@@ -191,6 +221,9 @@ def entry(kind: Kind, name: str) -> Any:
         "trainings": training,
         "claims": claim,
         "reports": report_scheme,
+        "tokenizers": tokenizer,
+        "scripts": script,
+        "media": media,
     }
     return readers[kind](name)
 

@@ -42,6 +42,9 @@ UNITS: Final[tuple[tuple[str, Mapping[str, float]], ...]] = (
     ("_l_per_it_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON}),
     ("_l_per_kwh", {"L/kWh": 1.0, "US gal/kWh": L_PER_US_GALLON, "US gal/MWh": L_PER_US_GALLON_PER_MWH}),
     ("_g_per_kwh", {"g/kWh": 1.0}),
+    ("_tokens_per_s", {"token/s": 1.0}),
+    ("_tokens", {"token": 1.0}),
+    ("_px", {"px": 1.0}),
     ("_bytes", {"B": 1.0, "GB": BYTES_PER_GB}),
     ("_ratio", {"ratio": 1.0}),
     ("_exponent", {"exponent": 1.0}),
@@ -70,6 +73,9 @@ _POSITIVE: Final = (
     "range_k",
     "lifetime_s",
     "utilisation_ratio",
+    "_px",
+    "doubt_ratio",
+    "_character_ratio",
 )
 # Figures that cannot be below, or above, one by definition.
 _AT_LEAST_ONE: Final = (

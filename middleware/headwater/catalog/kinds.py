@@ -12,10 +12,13 @@ from headwater.records import (
     FactorSet,
     Grid,
     HardwareSpec,
+    Media,
     ModelSpec,
     ReportScheme,
+    Script,
     Site,
     Technology,
+    Tokenizer,
     Tower,
     Training,
     WetBulbCurve,
@@ -23,7 +26,7 @@ from headwater.records import (
 
 Kind = Literal[
     "models", "hardware", "engines", "sites", "grids", "towers", "curves", "technologies", "factor_sets", "trainings",
-    "claims", "reports",
+    "claims", "reports", "tokenizers", "scripts", "media",
 ]  # fmt: skip
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 PARTS: Final[tuple[tuple[str, Kind], ...]] = (("tower", "towers"), ("curve", "curves"))
@@ -42,6 +45,9 @@ RECORDS: Final[Mapping[Kind, type[Any]]] = {
     "trainings": Training,
     "claims": Claim,
     "reports": ReportScheme,
+    "tokenizers": Tokenizer,
+    "scripts": Script,
+    "media": Media,
 }
 
 KEEPS_DAYS: Final[Mapping[Kind, int | None]] = {
@@ -58,6 +64,10 @@ KEEPS_DAYS: Final[Mapping[Kind, int | None]] = {
     "towers": 1500,
     "technologies": 1500,
     "trainings": 1500,
+    # New models come with new tokenizers, but the old ones keep theirs.
+    "tokenizers": 550,
+    "scripts": 1500,
+    "media": 550,
     # Documents that are kept as they were: a curve to reproduce others, a set that never changes under its name, what an
     # article said.
     "curves": None,

@@ -27,6 +27,9 @@ _ABOUT: Final[Mapping[catalog.Kind, str]] = {
     "trainings": "what is disclosed of models' training",
     "claims": "what the press articles of 2023 say, and the primary evidence",
     "reports": "ways in which upstreams report energy",
+    "tokenizers": "how families of models make tokens of text",
+    "scripts": "classes of characters, and the tokens that they make",
+    "media": "what pictures and sound cost in tokens",
 }
 _DIGITS: Final = 4
 

@@ -52,6 +52,7 @@ class OpenAIChat:
             add_message(prompt, message)
         prompt.add_tools(body.get("tools"))
         prompt.add_tools(body.get("functions"))
+        prompt.add_schema(within(body, "response_format", "json_schema").get("schema"))
         return prompt.done()
 
     def read_reply(self, body: bytes, request: ChatRequest) -> WholeReply:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from headwater.dialects.lenient import objects, string, within
+from headwater.dialects.pictures import picture_size
+from headwater.dialects.sounds import sound_s
 from headwater.records import Picture, Prompt, Tool
 
 
@@ -15,6 +18,7 @@ class PromptBuilder:
     def __init__(self) -> None:
         self._texts: list[str] = []
         self._tools: list[Tool] = []
+        self._schemas: list[Mapping[str, Any]] = []
         self._pictures: list[Picture] = []
         self._audio_s = 0.0
         self._messages_count = self._names_count = self._tokens_count = self._uncounted_parts_count = 0
@@ -27,6 +31,7 @@ class PromptBuilder:
             messages_count=self._messages_count,
             names_count=self._names_count,
             tools=tuple(self._tools),
+            schemas=tuple(self._schemas),
             pictures=tuple(self._pictures),
             audio_s=self._audio_s,
             tokens_count=self._tokens_count,
@@ -50,8 +55,18 @@ class PromptBuilder:
 
     def add_json(self, value: Any) -> None:
         """A value that the model gets to see as JSON."""
-        if value is not None:
-            self._texts.append(value if isinstance(value, str) else json.dumps(value, separators=(",", ":")))
+        if isinstance(value, str):
+            self._texts.append(value)
+        elif value is not None:
+            try:
+                self._texts.append(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+            except RecursionError:
+                self._uncounted_parts_count += 1
+
+    def add_schema(self, schema: Any) -> None:
+        """A JSON schema that the answer must fit."""
+        if isinstance(schema, dict):
+            self._schemas.append(schema)
 
     def add_tokens(self, tokens_count: int) -> None:
         """Tokens that came as such."""
@@ -74,13 +89,16 @@ class PromptBuilder:
 
     def add_picture(self, address: Any, detail: Any = None) -> None:
         """A picture by its address: a data URL tells its size, any other is not opened."""
-        del address
-        self._pictures.append(Picture(width_px=None, height_px=None, detail=string(detail) or "auto"))
+        width_px, height_px = picture_size(address) or (None, None)
+        self._pictures.append(Picture(width_px=width_px, height_px=height_px, detail=string(detail) or "auto"))
 
     def add_audio(self, data: Any, encoding: Any = None) -> None:
-        """Sound, base64; its length by its size."""
-        del data, encoding
-        self._uncounted_parts_count += 1
+        """Sound, base64; its length by its header and its size."""
+        found_s = sound_s(data, encoding)
+        if found_s is None:
+            self._uncounted_parts_count += 1
+        else:
+            self._audio_s += found_s
 
     def add_uncounted(self) -> None:
         """A part that nobody can count from outside."""

@@ -231,9 +231,16 @@ def seen_on(at: Derivation, name: str, seen_s: float, ttft_s: float | None, sour
     at.follow(formulas.SERVED_RULES if name == "elapsed_s" else formulas.OWN_SERVED_RULES)
 
 
-def own_on(at: Derivation, own: Mix) -> None:
+def own_on(at: Derivation, own: Mix, *, cached_is_known: bool, count_ratio: float) -> None:
     """Go on to what the request in hand makes of it."""
-    _given_mix(at, "own_", own, "usage; cached tokens count as fresh where unknown")
+    told = (
+        "usage"
+        if cached_is_known
+        else "usage, which does not say how many were cached: all of the prompt counts as fresh"
+    )
+    _given_mix(at, "own_", own, told)
+    if count_ratio > 1:
+        at.given("count_ratio", count_ratio, "ratio", "tokens that the upstream did not tell may be off by this factor")
     at.follow(formulas.OWN_CONTEXT_RULES + formulas.OWN_RULES)
 
 

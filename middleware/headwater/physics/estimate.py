@@ -10,11 +10,11 @@ one in hand (METHODOLOGY.md, "Sharing").
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
 from dataclasses import replace
 from typing import Final
 
-from headwater.physics import carbon, energy, throughput, water
+from headwater.physics import energy, throughput
 from headwater.physics.derivation import (
     Derivation,
     metered_on,
@@ -26,47 +26,34 @@ from headwater.physics.derivation import (
     share_on,
     unknown_work_on,
 )
-from headwater.physics.intervals import Doubts, energy_ratios, flat_ratio, it_parts, metered_parts, spread_sources
+from headwater.physics.intervals import (
+    Doubts,
+    metered_parts,
+    spread_sources,
+    widened,
+)
 from headwater.physics.own import as_mix, known, positive
-from headwater.physics.pace import Pace
 from headwater.physics.place import Place
-from headwater.physics.replica import Own, Replica
+from headwater.physics.priced import Priced
+from headwater.physics.replica import Own
 from headwater.physics.reports import believed_scheme, judged, plausible
 from headwater.records import (
-    Deployment,
     EnergyReport,
     Footprint,
     Method,
     Observation,
-    Spread,
     Unknown,
     Usage,
 )
-from headwater.units import MOST_KEPT_HOURS, MOST_TOKENS
+from headwater.units import MOST_TOKENS
 
 TOKENS_UNKNOWN: Final = Unknown(reason="tokens-unknown")
 TOKENS_UNBELIEVABLE: Final = Unknown(reason="tokens-out-of-range")
 TIME_UNKNOWN: Final = Unknown(reason="time-unknown")
 
 
-class Profile:
+class Profile(Priced):
     """A deployment, made ready to estimate many requests: all that does not depend on the request is computed here."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.replica = Replica(deployment)
-        self._server_share_ratio = deployment.accelerators_count / deployment.hardware.accelerators_count
-        self._ratios = energy_ratios(deployment)
-        self._annual = Place(deployment, self._ratios)
-        self._by_hour: OrderedDict[tuple[float | None, float | None], Place] = OrderedDict()
-        self._pace = Pace(self.replica)
-        self._fewest_fitted_count = (
-            0.0
-            if deployment.engine.fitted_concurrency_count is None
-            else deployment.engine.fitted_concurrency_count.low
-        )
-        self._flat = deployment.factors.flat_it_j_per_request
-        self._schemes = {scheme.name: scheme for scheme in deployment.reports}
 
     def estimate(self, usage: Usage, observation: Observation, *, steps: bool = False) -> Footprint | Unknown:
         """The footprint of one request, or the word for why there is none. `steps` also writes the derivation down.
@@ -93,19 +80,8 @@ class Profile:
             return TOKENS_UNBELIEVABLE
         own = known(usage)
         if self.deployment.hosting == "hosted":
-            return TOKENS_UNKNOWN if own is None else self._hosted(own, observation, place, steps=steps)
-        cached_is_known = usage.cached_tokens is not None
-        return self._own_server(own, observation, place, cached_is_known=cached_is_known, steps=steps)
-
-    def _place(self, grid_g_per_kwh: float | None, wet_bulb_c: float | None) -> Place:
-        """The place in an hour. The last few are kept: all requests of an hour have the same."""
-        at = grid_g_per_kwh, wet_bulb_c
-        found = self._by_hour.get(at)
-        if found is None:
-            found = self._by_hour[at] = Place(self.deployment, self._ratios, grid_g_per_kwh, wet_bulb_c)
-            if len(self._by_hour) > MOST_KEPT_HOURS:
-                self._by_hour.popitem(last=False)
-        return found
+            return TOKENS_UNKNOWN if own is None else self._hosted(own, usage, observation, place, steps=steps)
+        return self._own_server(own, usage, observation, place, steps=steps)
 
     # -- what the upstream reports --------------------------------------------------------------------------------------
 
@@ -152,15 +128,12 @@ class Profile:
         at = metered_on(modelled.steps, metered_j, scheme, observation.metered_boundary)
         return replace(footprint, steps=place_on(at, rates=place.rates, spread=within, spread_sources=sources))
 
-    def _present_s(self, modelled: Footprint) -> float:
-        """Seconds of its replica that a request has for itself."""
-        return (modelled.server_s or 0.0) / self._server_share_ratio
-
     # -- a server of one's own ----------------------------------------------------------------------------------------
 
     def _own_server(
-        self, own: Own | None, observation: Observation, place: Place, *, cached_is_known: bool, steps: bool
+        self, own: Own | None, usage: Usage, observation: Observation, place: Place, *, steps: bool
     ) -> Footprint | Unknown:
+        cached_is_known = usage.cached_tokens is not None
         is_alone = observation.mix is None
         seen_s = positive(observation.busy_s) or positive(observation.elapsed_s)
         asks_peak = seen_s is not None and (cached_is_known or is_alone)
@@ -188,7 +161,7 @@ class Profile:
                 why = f"{why}, {concurrency_count:g}, but no more like this one can have been served in the time"
                 concurrency_count = most_count
         return self._worked(
-            own, observation, method, concurrency_count, why, elapsed_s, place, is_sure=is_sure, steps=steps
+            own, usage, observation, method, concurrency_count, why, elapsed_s, place, is_sure=is_sure, steps=steps
         )
 
     def _served_s(
@@ -222,18 +195,24 @@ class Profile:
 
     # -- somebody else's ------------------------------------------------------------------------------------------------
 
-    def _hosted(self, own: Own, observation: Observation, place: Place, *, steps: bool) -> Footprint | Unknown:
+    def _hosted(
+        self, own: Own, usage: Usage, observation: Observation, place: Place, *, steps: bool
+    ) -> Footprint | Unknown:
         itl_s = self._believable_itl_s(observation)
         configured_count = self.deployment.concurrency_count
         middle_count = configured_count or self.deployment.engine.assumed_concurrency_count.value
         middle_count = max(middle_count / self.replica.replicas_count, 1)
         if itl_s is None:
             why = "configured" if configured_count else f"not known: {_UNSURE['assumed']}"
-            return self._worked(own, observation, "assumed", middle_count, why, None, place, is_sure=True, steps=steps)
+            return self._worked(
+                own, usage, observation, "assumed", middle_count, why, None, place, is_sure=True, steps=steps
+            )
         mean = observation.mix or as_mix(own)
         inferred_count = self._pace.concurrency_count(mean, itl_s, middle_count)
         why = self._pace.reason(itl_s, middle_count) if steps else ""
-        return self._worked(own, observation, "paced", inferred_count, why, None, place, is_sure=True, steps=steps)
+        return self._worked(
+            own, usage, observation, "paced", inferred_count, why, None, place, is_sure=True, steps=steps
+        )
 
     def _believable_itl_s(self, observation: Observation) -> float | None:
         """The pace that was seen, where it tells something: the model is known and not just guessed at, and the hardware can
@@ -248,6 +227,7 @@ class Profile:
     def _worked(
         self,
         own: Own,
+        usage: Usage,
         observation: Observation,
         method: Method,
         concurrency_count: float,
@@ -269,7 +249,8 @@ class Profile:
         except ValueError:
             return TIME_UNKNOWN
         small = concurrency_count < self._fewest_fitted_count
-        within = place.spreads[method, True, is_sure, small, own.images_count > 0]
+        count_ratio = usage.count_ratio if 1 < usage.count_ratio < math.inf else 1.0
+        within = widened(place.spreads[method, True, is_sure, small, own.images_count > 0], count_ratio)
         footprint = self._footprint(it_j, method, within, place, present_s * self._server_share_ratio)
         if not steps:
             return footprint
@@ -279,13 +260,13 @@ class Profile:
         if mean is None and elapsed_s is not None:
             self._seen_on(at, "elapsed_s", observation)
         running_on(at, itl_s=itl_s)
-        own_on(at, as_mix(own))
+        own_on(at, as_mix(own), cached_is_known=usage.cached_tokens is not None, count_ratio=count_ratio)
         if mean is None:
             at.given("own_elapsed_s", at.known["elapsed_s"], "s", "the request is taken as its own mean request")
         elif elapsed_s is not None:
             self._seen_on(at, "own_elapsed_s", observation)
         share_on(at)
-        return self._explained(footprint, at, doubts, place)
+        return self._explained(footprint, at, doubts, place, count_ratio=count_ratio)
 
     def _unknown_work(
         self,
@@ -316,39 +297,6 @@ class Profile:
         at.given("own_elapsed_s", elapsed_s, "s", self._seen_source(observation))
         unknown_work_on(at)
         return self._explained(footprint, at, doubts, place)
-
-    def _flat_footprint(self, it_j: float, place: Place, *, steps: bool) -> Footprint:
-        footprint = self._footprint(it_j, "flat", place.flat_spread, place, None)
-        if not steps or self._flat is None:
-            return footprint
-        at = Derivation()
-        at.take("it_j", self._flat)
-        sources = spread_sources([("the factor set's figure per request", flat_ratio(self._flat))], place.rates)
-        steps_made = place_on(at, rates=place.rates, spread=place.flat_spread, spread_sources=sources)
-        return replace(footprint, steps=steps_made)
-
-    def _footprint(
-        self, it_j: float, method: Method, within: Spread, place: Place, server_s: float | None
-    ) -> Footprint:
-        deployment = self.deployment
-        facility_j = energy.facility_j(it_j=it_j, pue=place.pue)
-        return Footprint(
-            it_j=it_j,
-            facility_j=facility_j,
-            onsite_l=water.onsite_l(it_j=it_j, wue_l_per_it_kwh=place.wue_l_per_it_kwh),
-            offsite_l=water.offsite_l(facility_j=facility_j, ewif_l_per_kwh=place.ewif_l_per_kwh),
-            carbon_g=carbon.carbon_g(facility_j=facility_j, grid_g_per_kwh=place.grid_g_per_kwh),
-            method=method,
-            spread=within,
-            model=deployment.model.name,
-            hardware=deployment.hardware.name,
-            site=deployment.site.name,
-            factors=deployment.factors.name,
-            hydro=deployment.factors.hydro,
-            wue_basis=place.wue_basis,
-            own=place.own,
-            server_s=server_s,
-        )
 
     # -- the derivation ---------------------------------------------------------------------------------------------------
 
@@ -381,11 +329,6 @@ class Profile:
         if positive(observation.busy_s):
             return "the upstream's own account of its prefill and decode time"
         return "observed, from admission to the last token"
-
-    def _explained(self, footprint: Footprint, at: Derivation, doubts: Doubts, place: Place) -> Footprint:
-        sources = spread_sources(it_parts(self.deployment, footprint.method, doubts), place.rates)
-        steps = place_on(at, rates=place.rates, spread=footprint.spread, spread_sources=sources)
-        return replace(footprint, steps=steps)
 
 
 _UNSURE: Final[dict[Method, str]] = {

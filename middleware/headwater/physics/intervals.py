@@ -225,6 +225,28 @@ def metered_ratio(deployment: Deployment, scheme: ReportScheme) -> Ratio:
     return combined(*(ratio for _, ratio in metered_parts(deployment, scheme)))
 
 
+def count_part(count_ratio: float) -> Part:
+    """What a count of tokens that was made here, and not by the model's server, adds to the range of IT energy: as if all of it
+    went by the tokens."""
+    return f"tokens counted here, and off by up to a factor of {count_ratio:.4g}", (1 / count_ratio, count_ratio)
+
+
+def widened(within: Spread, count_ratio: float) -> Spread:
+    """The multipliers of a request whose tokens may be off by a factor; those of its method where they are not."""
+    if count_ratio == 1:
+        return within
+    _, doubt = count_part(count_ratio)
+    energy, water, carbon = (
+        combined(ratio, doubt)
+        for ratio in (
+            (within.energy_low, within.energy_high),
+            (within.water_low, within.water_high),
+            (within.carbon_low, within.carbon_high),
+        )
+    )
+    return _as_spread(energy, water, carbon)
+
+
 def flat_ratio(flat: Factor) -> Ratio:
     """The range of a factor set's own figure per request; hardware and model have no part in it."""
     return around(low=flat.low, value=flat.value, high=flat.high)
@@ -283,6 +305,10 @@ def spread(*, it_ratio: Ratio, at: Rates) -> Spread:
 
 def _spread(it_ratio: Ratio, place: Mapping[str, Part]) -> Spread:
     energy, water, carbon = (combined(it_ratio, place[amount][1]) for amount in ("facility_j", "water_l", "carbon_g"))
+    return _as_spread(energy, water, carbon)
+
+
+def _as_spread(energy: Ratio, water: Ratio, carbon: Ratio) -> Spread:
     return Spread(
         energy_low=energy[0],
         energy_high=energy[1],

@@ -5,6 +5,7 @@ Naming rule: a number carries boundary and unit in its name (`it_j`, `facility_j
 
 from __future__ import annotations
 
+from headwater.records.counting import ChatFormat, Encoding, Media, Script, ScriptName, ScriptRatios, Tokenizer
 from headwater.records.exchanges import (
     NOTHING_OBSERVED,
     AccountRow,
@@ -81,6 +82,7 @@ __all__ = [
     "Boundary",
     "Bounds",
     "Charge",
+    "ChatFormat",
     "ChatRequest",
     "Claim",
     "Confidence",
@@ -88,6 +90,7 @@ __all__ = [
     "CostPart",
     "CountSource",
     "Deployment",
+    "Encoding",
     "EnergyReport",
     "EngineSpec",
     "EvaporatedShare",
@@ -102,6 +105,7 @@ __all__ = [
     "Hydro",
     "Latent",
     "MeasuredWindow",
+    "Media",
     "Method",
     "Mix",
     "ModelSpec",
@@ -116,6 +120,9 @@ __all__ = [
     "ReportScheme",
     "Running",
     "Scheme",
+    "Script",
+    "ScriptName",
+    "ScriptRatios",
     "Site",
     "Spread",
     "Stay",
@@ -124,6 +131,7 @@ __all__ = [
     "Tariff",
     "Technology",
     "TokenCount",
+    "Tokenizer",
     "Told",
     "Tool",
     "Tower",

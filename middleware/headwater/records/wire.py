@@ -123,15 +123,17 @@ class Tool:
 class Prompt:
     """A request as far as its tokens can be counted here. Held only while it is counted.
 
-    `texts`: contents, roles and names, in order. `tokens_count`: tokens that came as such, in a prompt of token ids.
-    `audio_s`: seconds of sound. `uncounted_parts_count`: files and the like, which nobody can count from outside. `is_whole`:
-    False where the server adds a context of its own, so that what is here is no count of the prompt.
+    `texts`: contents, roles and names, in order. `schemas`: JSON schemas that the answer must fit. `tokens_count`: tokens that
+    came as such, in a prompt of token ids. `audio_s`: seconds of sound. `uncounted_parts_count`: files and the like, which
+    nobody can count from outside. `is_whole`: False where the server adds a context of its own, so that what is here is no
+    count of the prompt.
     """
 
     texts: tuple[str, ...] = field(default=(), repr=False)
     messages_count: int = 0
     names_count: int = 0
     tools: tuple[Tool, ...] = ()
+    schemas: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     pictures: tuple[Picture, ...] = ()
     audio_s: float = 0.0
     tokens_count: int = 0
@@ -141,7 +143,8 @@ class Prompt:
 
 @record
 class TokenCount:
-    """A count made here, and how."""
+    """A count made here, and how. `ratio`: by which factor it may be off, up or down."""
 
     tokens: int
     source: Literal["counted", "estimated"]
+    ratio: float = 1.0
