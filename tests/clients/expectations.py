@@ -1,7 +1,7 @@
 """What holds for every client: nothing but the footprint is new, it is where the client shows it, and every call is charged.
 
-A client's table names each case it runs and where it shows the footprint (`houses.footprints`); `HIDDEN` where it drops what
-it does not know. Then its id stands in the headers, if it shows those.
+A client's table names each case it runs and where it shows the footprint (`houses.footprints`), with a space between if it
+does so twice; `HIDDEN` where it drops what it does not know. Then its id stands in the headers, if it shows those.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tests.clients.houses import Case, Document
 Places = dict[str, str]
 
 HIDDEN: Final = ""
+"""A place that no footprint is shown at."""
 Counts = tuple[int | None, int | None]
 _COUNTED: Final[Counts] = (None, None)
 
@@ -24,6 +25,11 @@ def tokens_of(case: str) -> Counts:
     if "embed" in case:
         return canned.VECTOR_TOKENS
     return canned.TOOL_TOKENS if "tool" in case.split() else canned.TEXT_TOKENS
+
+
+def hidden(*names: str) -> Places:
+    """Cases in which the client shows no footprint."""
+    return dict.fromkeys(names, HIDDEN)
 
 
 def is_whole(run: str, case: Case) -> bool:
@@ -46,12 +52,10 @@ def assert_unchanged(document: Document, places: Places) -> None:
 
 
 def assert_visible(document: Document, places: Places) -> None:
-    """The footprint is where it is said to be, once, and is the one that the headers announce."""
+    """The footprint is where it is said to be, nowhere else, and is the one that the headers announce."""
     for run in (document.wrapped, document.gateway):
         shown = {name: list(houses.footprints(case["reply"])) for name, case in run.items()}
-        assert {name: [place for place, _ in found] for name, found in shown.items()} == {
-            name: [place] if place != HIDDEN else [] for name, place in places.items()
-        }
+        assert {name: " ".join(place for place, _ in found) for name, found in shown.items()} == places
         for name, found in shown.items():
             assert all(footprint["energy_j"] > 0 for _, footprint in found), name
             headers = run[name]["headers"]

@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from tests.clients.expectations import HIDDEN, Places, assert_charged, assert_unchanged, assert_visible
+from tests.clients.expectations import HIDDEN, Places, assert_charged, assert_unchanged, assert_visible, hidden
 from tests.clients.houses import ROOT, Document, Houses
 
 FOLDERS: Final = ROOT / ".venv" / "clients"
@@ -64,10 +64,6 @@ class Client:
     silent: frozenset[str] = frozenset()
 
 
-def _hidden(*names: str) -> Places:
-    return dict.fromkeys(names, HIDDEN)
-
-
 CLIENTS: Final = (
     Client("openai-1.40", "openai_sdk", "openai", CHAT, OPENAI_SILENT),
     Client("openai-2.0", "openai_sdk", "openai", CHAT | RESPONSES, OPENAI_SILENT),
@@ -79,13 +75,13 @@ CLIENTS: Final = (
         "current",
         "genai_sdk",
         "google-genai",
-        _hidden("generate", "generate tool", "generate stream", "generate stream tool"),
+        hidden("generate", "generate tool", "generate stream", "generate stream tool"),
     ),
     Client(
         "current",
         "ollama_sdk",
         "ollama",
-        _hidden("chat", "chat tool", "chat stream", "chat stream tool", "generate", "generate stream", "embed"),
+        hidden("chat", "chat tool", "chat stream", "chat stream tool", "generate", "generate stream", "embed"),
     ),
     Client(
         "current",
@@ -99,7 +95,7 @@ CLIENTS: Final = (
             "embeddings": "usage",
         },
     ),
-    Client("current", "cohere_sdk", "cohere", _hidden("chat", "chat tool", "chat stream", "chat stream tool")),
+    Client("current", "cohere_sdk", "cohere", hidden("chat", "chat tool", "chat stream", "chat stream tool")),
     Client(
         "current",
         "langchain_openai_client",
@@ -107,8 +103,8 @@ CLIENTS: Final = (
         {
             "chat": "response_metadata.token_usage",
             "chat tool": "response_metadata.token_usage",
-            **_hidden("chat stream asked", "chat stream asked tool"),
-            **_hidden("responses", "responses tool", "responses stream asked", "responses stream asked tool"),
+            **hidden("chat stream asked", "chat stream asked tool"),
+            **hidden("responses", "responses tool", "responses stream asked", "responses stream asked tool"),
         },
     ),
     Client(
@@ -118,7 +114,7 @@ CLIENTS: Final = (
         {
             "messages": "response_metadata.usage",
             "messages tool": "response_metadata.usage",
-            **_hidden("messages stream asked", "messages stream asked tool"),
+            **hidden("messages stream asked", "messages stream asked tool"),
         },
     ),
     Client(
@@ -129,8 +125,8 @@ CLIENTS: Final = (
             "chat": "usage",
             "chat tool": "usage",
             "chat stream": "[-1]",
-            **_hidden("chat stream asked", "chat stream asked tool"),
-            **_hidden("messages", "messages tool", "messages stream asked", "messages stream asked tool"),
+            **hidden("chat stream asked", "chat stream asked tool"),
+            **hidden("messages", "messages tool", "messages stream asked", "messages stream asked tool"),
         },
         frozenset({"chat stream"}),
     ),
