@@ -20,13 +20,13 @@ def _seen(message: Any, reply: Any, headers: Any) -> dict[str, Any]:
 
 
 def whole(client: Any, **options: Any) -> dict[str, Any]:
-    raw = client.messages.with_raw_response.create(**ASKED, **options)
+    raw = client.messages.with_raw_response.create(**{**ASKED, **options})
     message = raw.parse()
     return _seen(message, message.model_dump(mode="json"), raw.headers)
 
 
 def stream(client: Any, **options: Any) -> dict[str, Any]:
-    with client.messages.create(**ASKED, stream=True, **options) as events:
+    with client.messages.create(**{**ASKED, **options}, stream=True) as events:
         headers = events.response.headers
         found = list(events)
     deltas = [event.delta for event in found if event.type == "content_block_delta"]
@@ -45,7 +45,7 @@ def stream(client: Any, **options: Any) -> dict[str, Any]:
 
 def helper(client: Any, **options: Any) -> dict[str, Any]:
     """The client's own accumulator of a stream."""
-    with client.messages.stream(**ASKED, **options) as events:
+    with client.messages.stream(**{**ASKED, **options}) as events:
         headers = events.response.headers
         final = events.get_final_message()
     return _seen(final, final.model_dump(mode="json"), headers)

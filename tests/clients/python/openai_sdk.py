@@ -10,6 +10,7 @@ from tests.clients.python import common
 from tests.clients.python.common import MESSAGES, TOOLS, merged, seen
 
 MODEL = "gpt-4o"
+QUESTION = str(MESSAGES[0]["content"])
 RESPONSES_TOOL = {"type": "function", "name": "get_weather", "parameters": common.CITY_SCHEMA, "strict": False}
 ASKED = {"stream_options": {"include_usage": True}}
 
@@ -69,30 +70,30 @@ class Responses:
         return seen(reply, text=final.output_text, calls=calls, headers=headers)
 
     def whole(self, **options: Any) -> dict[str, Any]:
-        raw = self.responses.with_raw_response.create(model=MODEL, input="Why is the sky blue?", **options)
+        raw = self.responses.with_raw_response.create(model=MODEL, input=QUESTION, **options)
         reply = raw.parse()
         return self._seen(reply, dumped(reply), raw.headers)
 
     def stream(self, **options: Any) -> dict[str, Any]:
-        with self.responses.create(model=MODEL, input="Why is the sky blue?", stream=True, **options) as stream:
+        with self.responses.create(model=MODEL, input=QUESTION, stream=True, **options) as stream:
             headers = stream.response.headers
             events = list(stream)
         return self._seen(events[-1].response, [dumped(event) for event in events], headers)
 
     def helper(self, **options: Any) -> dict[str, Any]:
-        with self.responses.stream(model=MODEL, input="Why is the sky blue?", **options) as stream:
+        with self.responses.stream(model=MODEL, input=QUESTION, **options) as stream:
             final = stream.get_final_response()
         return self._seen(final, dumped(final), None)
 
 
-def completion(client: OpenAI) -> dict[str, Any]:
-    raw = client.completions.with_raw_response.create(model=MODEL, prompt="The sky is")
+def completion(client: OpenAI, *, prompt: str = "The sky is", **options: Any) -> dict[str, Any]:
+    raw = client.completions.with_raw_response.create(model=MODEL, prompt=prompt, **options)
     reply = raw.parse()
     return seen(dumped(reply), text=reply.choices[0].text, headers=raw.headers)
 
 
-def completion_stream(client: OpenAI, **options: Any) -> dict[str, Any]:
-    with client.completions.create(model=MODEL, prompt="The sky is", stream=True, **options) as stream:
+def completion_stream(client: OpenAI, *, prompt: str = "The sky is", **options: Any) -> dict[str, Any]:
+    with client.completions.create(model=MODEL, prompt=prompt, stream=True, **options) as stream:
         headers = stream.response.headers
         chunks = list(stream)
     text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
