@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-clients lint format bench accuracy clean
+.PHONY: help install demo test test-clients lint format bench fuzz accuracy clean
 
 REQUIREMENTS := tests/clients/requirements
 CLIENTS := $(patsubst $(REQUIREMENTS)/%.txt,.venv/clients/%.done,$(wildcard $(REQUIREMENTS)/*.txt))
@@ -71,6 +71,10 @@ format: .venv/test.done ## let ruff rewrite the files
 bench: .venv/test.done ## the overhead of the middleware against the bare app
 	@$(PIP) --editable '.[bench]'
 	@$(BIN)/python bench/overhead.py
+
+fuzz: .venv/test.done ## coverage-guided fuzzing of all parsers: FUZZ_SECONDS=60
+	@$(PIP) --editable '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz.run_atheris -max_total_time=$(or $(FUZZ_SECONDS),60) -max_len=4096
 
 accuracy: .venv/test.done ## our estimates and others' against measured rows: ROWS=FILE.csv
 	@$(BIN)/python bench/accuracy.py --rows $(or $(ROWS),../shared/data/mlenergy_dev.csv) --peers

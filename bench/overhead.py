@@ -33,6 +33,7 @@ from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 
 REQUEST_BYTES, REPLY_BYTES, CHUNK_BYTES, CHUNKS, USERS = 1023, 1596, 187, 200, 50
+MORE_CHUNKS = 4000
 MODEL = "llama-3.1-70b"
 
 
@@ -98,8 +99,9 @@ def stream_chunks() -> list[bytes]:
 
 
 def bare_app() -> ASGIApp:
-    """Reads the request and answers from memory: the floor that all ratios stand on."""
+    """Reads the request and answers from memory: the floor that all ratios stand on. Below /long/ a stream has more chunks."""
     whole, chunks = reply_body(), stream_chunks()
+    long_chunks = [chunks[0]] * MORE_CHUNKS + chunks
     json_start: Message = {
         "type": "http.response.start",
         "status": 200,
@@ -128,7 +130,7 @@ def bare_app() -> ASGIApp:
             pass
         if scope["path"].startswith("/stream"):
             await send(stream_start)
-            for chunk in chunks:
+            for chunk in long_chunks if "/long/" in scope["path"] else chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
@@ -202,8 +204,13 @@ async def in_process(rounds: int, data_dir: str) -> dict[str, Any]:
     wrapped._is_started = True  # no lifespan here
     variants: dict[str, ASGIApp] = {"bare": bare, "headwater": wrapped, "BaseHTTPMiddleware": _Base(bare)}
     result: dict[str, Any] = {}
-    for kind, path, per_round in (("json", "/v1/chat/completions", 2000), ("stream", "/stream/chat/completions", 40)):
-        body, scopes = request_body(stream=kind == "stream"), _scopes(path)
+    long_times: dict[str, list[tuple[float, float]]] = {}
+    for kind, path, per_round in (
+        ("json", "/v1/chat/completions", 2000),
+        ("long", "/stream/long/chat/completions", 8),
+        ("stream", "/stream/chat/completions", 40),
+    ):
+        body, scopes = request_body(stream=kind != "json"), _scopes(path)
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
         for number in range(rounds + 1):
             for name, app in variants.items():
@@ -212,9 +219,22 @@ async def in_process(rounds: int, data_dir: str) -> dict[str, Any]:
                 if number > 0:  # the first round warms up
                     times[name].append(measured)
                 await asyncio.to_thread(meter.ledger.flush, 10.0)  # a round's shipping stays in its own pause
+        if kind == "long":
+            long_times = times
+            continue
         result[kind] = _summary(times, per=1 if kind == "json" else CHUNKS + 3)
+    result["further"] = _summary(_differences(long_times, times), per=MORE_CHUNKS)
     await meter.stop()
     return result
+
+
+def _differences(
+    long_times: dict[str, list[tuple[float, float]]], times: dict[str, list[tuple[float, float]]]
+) -> dict[str, list[tuple[float, float]]]:
+    """What the further chunks of a long stream took, round by round: all that a stream costs once falls out."""
+    return {
+        name: [(a[0] - b[0], a[1] - b[1]) for a, b in zip(long_times[name], times[name], strict=True)] for name in times
+    }
 
 
 def _summary(times: dict[str, list[tuple[float, float]]], per: int) -> dict[str, Any]:
@@ -349,6 +369,7 @@ def main() -> None:
         print_rows(
             f"In process, SSE: per chunk of {CHUNK_BYTES} bytes, usage from upstream", figures["in_process"]["stream"]
         )
+        print_rows("In process, SSE: each further chunk of a long stream", figures["in_process"]["further"])
         if not arguments.in_process_only:
             ports: dict[str, int] = {}
             for variant in ("bare", "headwater"):

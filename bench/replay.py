@@ -30,7 +30,7 @@ SEED, USERS, PER_S, PERIOD_S = 2026, 1_000, 5.0, 21_600.0
 
 def write_trace(path: Path, *, rows_count: int) -> None:
     """A trace with these many rows; the same ones each time."""
-    dice, at, seconds = random.Random(SEED), datetime(2026, 11, 2, tzinfo=UTC), 0.0  # noqa: S311 - no secret
+    dice, at, seconds = random.Random(SEED), datetime(2026, 11, 2, tzinfo=UTC), 0.0
     with path.open("w", encoding="utf-8") as file:
         file.write("timestamp,input_tokens,output_tokens,cached_tokens,user\n")
         for _ in range(rows_count):

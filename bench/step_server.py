@@ -81,7 +81,7 @@ class StepServer:
         self._cap_exponent = known.get("power_cap_exponent")
         self._idle_w = idle_share_w(replica)
         self._meter, self._policy = meter, policy
-        self._random = None if seed is None else random.Random(seed)  # noqa: S311  # repeatable, no secret
+        self._random = None if seed is None else random.Random(seed)  # repeatable, no secret
         self.clock_s = 0.0
         self.steps_count = self.decoded_count = 0
         self._waiting: deque[Request] = deque()

@@ -110,7 +110,7 @@ def test_shares_and_idle_are_the_energy_and_none_is_negative(
 @settings(max_examples=10, deadline=None)
 @given(energies, st.integers(min_value=0), st.integers(min_value=1_000, max_value=10_000))
 def test_ten_thousand_shares_are_still_the_energy(energy_j: float, seed: int, count: int) -> None:
-    drawn = random.Random(seed)  # noqa: S311  # no secret
+    drawn = random.Random(seed)  # no secret
     weights = [10.0 ** drawn.uniform(-30, 30) for _ in range(count)]
 
     own, idle = shares(energy_j, weights)

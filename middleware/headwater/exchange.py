@@ -20,7 +20,7 @@ from headwater.dialects.base import Addition, Dialect, Reply, StreamReader
 from headwater.errors import NotOurs
 from headwater.identity import ANONYMOUS
 from headwater.meter import Meter
-from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Target, Unknown
+from headwater.records import NOTHING_TOLD, Outcome, Target, Unknown
 from headwater.settlement import NOTHING_GENERATED, Settlement
 from headwater.watch import Watch
 
@@ -38,7 +38,7 @@ class Exchange:
     __slots__ = (
         "_answered", "_arrivals_s", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
         "_has_begun", "_held", "_held_bytes", "_meter", "_mode", "_noted_count", "_reader", "_receive",
-        "_send", "_settlement", "_start", "_timer", "_times", "usage_injected",
+        "_send", "_settlement", "_skim", "_start", "_timer", "_times", "usage_injected",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,7 @@ class Exchange:
         self._reader: StreamReader | None = None
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
+        self._skim: Callable[[bytes], bool] | None = None
         self._has_begun, self._client_gone = False, False
         self._arrivals_s: deque[float] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -112,15 +113,24 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The app's `send`. What comes first is the hot path: one ordinary chunk in the middle of a stream."""
-        if self._feed is not None and message["type"] == "http.response.body":
+        skim, times = self._skim, self._times
+        if skim is not None and times is not None and message.get("more_body") and skim(message.get("body", b"")):
+            now_s = self._clock_s()
+            if self._arrivals_s is not None:
+                self._arrivals_s.append(now_s)
+            await self._send(message)
+            times.waited_s += self._clock_s() - now_s
+        elif self._feed is not None and message["type"] == "http.response.body":
             body = message.get("body", b"")
             if type(body) is not bytes:
                 body = bytes(body)
             try:
                 out, is_held = self._feed(body)
+                reader = self._reader if self._has_begun and body is message.get("body") else None
+                self._skim = None if reader is None else reader.skim
             except Exception as error:  # metering must not break the app's reply
                 self._meter.failed(error)
-                self._feed = None
+                self._feed = self._skim = None
                 self._mode = "pass"
                 out, is_held = self._unread() + body, False
             now_s = self._clock_s()
@@ -130,8 +140,8 @@ class Exchange:
                 message = await self._take_chunk(message, out, now_s, is_held=is_held)
             if message:
                 await self._send(message)
-            if self._times is not None:
-                self._times.waited_s += self._clock_s() - now_s
+            if times is not None:
+                times.waited_s += self._clock_s() - now_s
         elif self._mode == "pass":
             await self._send(message)
         else:
@@ -176,7 +186,7 @@ class Exchange:
         held, self._held = self._held, []
         if self._feed is not None and (rest := self._unread()):
             held = [*held, {"type": "http.response.body", "body": rest, "more_body": True}]
-        self._mode, self._feed = "pass", None
+        self._mode, self._feed, self._skim = "pass", None, None
         return [start, *held] if start is not None else held
 
     async def _send_held(self) -> None:
@@ -190,14 +200,14 @@ class Exchange:
             self._admit()
             if not self._settlement.is_admitted:
                 return [message]
-        status, is_lookup = message["status"], self._settlement.request.is_lookup
-        if status in _REFUSED or (is_lookup and (status >= _ERRORS_FROM or status in _NO_CONTENT)):
+        status = message["status"]
+        if status in _REFUSED:
             self._mode = "pass"
             self._settlement.drop()
             return [message]
         if status >= _ERRORS_FROM or status in _NO_CONTENT:
             self._mode = "pass"
-            self._settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
+            self._settlement.settle_blind("upstream_error", NOTHING_GENERATED)
             return [message]
         kind = headers.of(message)
         if kind.is_disclosed:
@@ -223,10 +233,7 @@ class Exchange:
     def _settle_blind(self, reason: str) -> None:
         """Charge a request whose tokens will never be known."""
         self._mode = "pass"
-        if self._settlement.request.is_lookup:
-            self._settlement.drop()
-        else:
-            self._settlement.settle("completed", NO_USAGE, footprint=Unknown(reason=reason))
+        self._settlement.settle_blind("completed", Unknown(reason=reason))
 
     # -- a JSON reply -----------------------------------------------------------------------------------------------
 
@@ -287,10 +294,7 @@ class Exchange:
         settlement = self._settlement
         reply = self._dialect.read_reply(whole, settlement.request)
         if reply.failed:
-            if settlement.request.is_lookup:
-                settlement.drop()
-            else:
-                settlement.settle("upstream_error", NO_USAGE, footprint=NOTHING_GENERATED)
+            settlement.settle_blind("upstream_error", NOTHING_GENERATED)
             return None, reply
         settled = await settlement.close("completed", reply.told, reply.output_text)
         return None if settled is None else disclosure.disclose(settlement.request_id, *settled), reply
@@ -310,7 +314,7 @@ class Exchange:
             if is_held:
                 out += await self._end_stream(reader)
             if not more:
-                self._feed = None
+                self._feed = self._skim = None
                 out += reader.close()
         except Exception as error:  # metering must not break the app's reply
             self._meter.failed(error)
@@ -341,8 +345,7 @@ class Exchange:
         try:
             if not self._settlement.is_settled:
                 disclosed = await self._settle_stream(reader, "upstream_error" if reader.failed else "completed")
-                if disclosed is not None and self._foldable:
-                    addition = Addition(footprint=disclosed.body)
+                addition = Addition(footprint=disclosed.body) if disclosed and self._foldable else None
         except Exception as error:  # the held event must go out
             self._meter.failed(error)
         try:
@@ -378,8 +381,7 @@ class Exchange:
     def _settle_broken_off(self) -> None:
         settlement, reader = self._settlement, self._reader
         if reader is None:
-            outcome: Outcome = "client_gone" if self._client_gone else "upstream_error"
-            settlement.break_off(outcome, NOTHING_TOLD, str)
+            settlement.break_off("client_gone" if self._client_gone else "upstream_error", NOTHING_TOLD, str)
         else:
             settlement.break_off(self._outcome(reader), reader.told, reader.output_text)
 

@@ -143,6 +143,13 @@ class Settlement:
         if not self.request.is_lookup:
             self._meter.ledger.forget(self.request_id)
 
+    def settle_blind(self, outcome: Outcome, reason: Unknown) -> None:
+        """Settle an exchange whose tokens nobody knows; one that only looked up another's work is not charged."""
+        if self.request.is_lookup:
+            self.drop()
+        else:
+            self.settle(outcome, NO_USAGE, footprint=reason)
+
     async def close(self, outcome: Outcome, told: Told, text: Text) -> tuple[Usage, Footprint | Unknown] | None:
         """Settle an exchange that has ended, its tokens counted where the upstream was silent; off the event loop when that
         takes long. None: nothing was charged.

@@ -81,7 +81,8 @@ def ran(short_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
         assert meter.ledger.flush(10.0)
         with meter.ledger.reader() as reader:
             charges = {charge.request_id: charge for charge in reader.ledger_entries()}
-    return Ran(*found["runs"], charges)
+    direct, gateway = found["runs"]
+    return Ran(direct, gateway, charges)
 
 
 def _lasting(value: Any) -> Any:
@@ -99,8 +100,8 @@ def _usage(value: Any) -> Counts | None:
     usage = value.get("usage")
     if not isinstance(usage, dict):
         return _usage(value.get("response"))
-    given = usage.get("prompt_tokens", usage.get("input_tokens"))
-    made = usage.get("completion_tokens", usage.get("output_tokens"))
+    given: int = usage.get("prompt_tokens") or usage["input_tokens"]
+    made: int = usage.get("completion_tokens") or usage["output_tokens"]
     return (given + (usage.get("cache_read_input_tokens") or 0), made)
 
 

@@ -194,6 +194,9 @@ def feed(each: StreamReader, chunks: Iterable[bytes], *, footprint: bytes | None
     sent: list[bytes] = []
     held_count = 0
     for chunk in chunks:
+        if each.skim is not None and each.skim(chunk):
+            sent.append(chunk)
+            continue
         out, is_held = each.feed(chunk)
         sent.append(out)
         if is_held:

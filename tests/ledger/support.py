@@ -53,7 +53,7 @@ def amounts(value: int) -> Amounts:
 def charge(number: int = 1, **changes: Any) -> Charge:
     """A complete charge; numbers make ids and amounts differ."""
     made = Charge(
-        request_id=ulid.new(NOV_23_MS, random.Random(number).randbytes),  # noqa: S311
+        request_id=ulid.new(NOV_23_MS, random.Random(number).randbytes),
         user=ADA,
         started_ms=NOV_23_MS,
         ended_ms=NOV_23_MS + 1_500,

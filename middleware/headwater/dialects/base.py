@@ -6,7 +6,7 @@ file shows how. `whole.WholeReply` and the streams of `stream.py` do what all of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -105,6 +105,12 @@ class StreamReader(Protocol):
     @property
     def events_count(self) -> int:
         """Events with output seen so far: a rough lower bound of tokens, for provisional records only."""
+        ...
+
+    @property
+    def skim(self) -> Callable[[bytes], bool] | None:
+        """A shortcut for the next chunk, or None: it takes a chunk that is one ordinary event, to be sent on as it is, and
+        returns True; or it takes nothing and returns False, and the chunk must be fed. To be asked for anew after `feed`."""
         ...
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
@@ -88,7 +89,8 @@ class HoldingStream(ABC):
         self._ready = False
         self._released = False
         self._blind = False
-        self._fast: tuple[bytes, int, bytes, int, list[str | bytes]] | None = None
+        self.skim: Callable[[bytes], bool] | None = None
+        """Takes the usual chunk, known by its bytes, without a call to `feed`."""
 
     @property
     @abstractmethod
@@ -110,19 +112,17 @@ class HoldingStream(ABC):
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """Take bytes; return those to send now, and whether the end of the stream is held."""
-        fast = self._fast
-        if fast is not None:
-            # The usual chunk, known by its bytes: the same steps as `Stencil.text`, without a call. The text is the whole
-            # inside of a JSON string if it has no quote (22), no backslash at its end (5C) and no line end (0A, 0D).
-            head, start, tail, tail_count, parts = fast
-            if data.startswith(head) and data.endswith(tail):
-                text = data[start:-tail_count]
-                if text and 0x22 not in text and text[-1] != 0x5C and 0x0A not in text and 0x0D not in text:
-                    parts.append(text)
-                    if len(parts) & 0xFFF == 0:
-                        self._texts.tidy(parts)
-                    return data, False
-        return self._feed(data)
+        if self._blind:
+            return data, False
+        if self._is_idle():
+            known = self._known(data)
+            if known is not None:
+                return known, False
+        self._framing.push(data)
+        out: list[bytes] = []
+        self._advance(out)
+        self.skim = self._shortcut() if self._is_idle() else None
+        return b"".join(out), self._ready
 
     def release(self, addition: Addition | None) -> bytes:
         """Let go of the held end, with the addition folded in unless it is None or finds no place."""
@@ -142,27 +142,14 @@ class HoldingStream(ABC):
             self._piece(rest, out)
         return b"".join(out)
 
-    def _feed(self, data: bytes) -> tuple[bytes, bool]:
-        if self._blind:
-            return data, False
-        if self._is_idle():
-            known = self._known(data)
-            if known is not None:
-                return known, False
-        self._framing.push(data)
-        out: list[bytes] = []
-        self._advance(out)
-        self._fast = self._shortcut() if self._is_idle() else None
-        return b"".join(out), self._ready
-
     def _is_idle(self) -> bool:
         return self._held is None and not self._framing.pending_count and not self._blind
 
-    def _shortcut(self) -> tuple[bytes, int, bytes, int, list[str | bytes]] | None:
+    def _shortcut(self) -> Callable[[bytes], bool] | None:
         stencil = self._stencils.latest if self._stencils is not None else None
         if stencil is None or not stencil.is_simple:
             return None
-        return stencil.head, len(stencil.head), stencil.tail, len(stencil.tail), self._texts.parts(stencil.choice)
+        return self._texts.skimmer(stencil.choice, stencil.head, stencil.tail)
 
     def _known(self, raw: bytes) -> bytes | None:
         """The event as it goes out, where it is known as an ordinary one by its bytes alone."""
@@ -227,9 +214,7 @@ class HoldingStream(ABC):
         return comment + held[sent_count:] + b"".join(waiting)
 
     def _keep(self, choice: int, text: str | bytes) -> None:
-        parts = self._texts.parts(choice)
-        parts.append(text)
-        self._texts.tidy(parts)
+        self._texts.keep(choice, text)
 
 
 class Turn(Enum):
@@ -282,6 +267,7 @@ class WatchingStream(ABC):
     def __init__(self, framing: Framing) -> None:
         self.complete = False
         self.failed = False
+        self.skim: Callable[[bytes], bool] | None = None
         self._framing = framing
         self._texts = Texts()
         self._blind = False
@@ -332,6 +318,4 @@ class WatchingStream(ABC):
             self._read(data)
 
     def _keep(self, choice: int, text: str) -> None:
-        parts = self._texts.parts(choice)
-        parts.append(text)
-        self._texts.tidy(parts)
+        self._texts.keep(choice, text)

@@ -45,7 +45,7 @@ def cases(url: str) -> common.Cases:
 
 if __name__ == "__main__":
     openai_sdk.MODEL = anthropic_sdk.ASKED["model"] = MODEL
-    openai_sdk.MESSAGES[0]["content"] = openai_sdk.QUESTION = QUESTION
+    common.MESSAGES[0]["content"] = openai_sdk.QUESTION = QUESTION
     warm = cases(sys.argv[1])
     for name in ("chat", "completions"):
         warm[name]()

@@ -12,7 +12,7 @@ from tests.clients.python.common import MESSAGES, TOOLS, merged, seen
 MODEL = "gpt-4o"
 QUESTION = str(MESSAGES[0]["content"])
 RESPONSES_TOOL = {"type": "function", "name": "get_weather", "parameters": common.CITY_SCHEMA, "strict": False}
-ASKED = {"stream_options": {"include_usage": True}}
+ASKED: dict[str, Any] = {"stream_options": {"include_usage": True}}
 
 
 def dumped(reply: Any) -> Any:
