@@ -95,7 +95,17 @@ CLIENTS: Final = (
             "embeddings": "usage",
         },
     ),
-    Client("current", "cohere_sdk", "cohere", hidden("chat", "chat tool", "chat stream", "chat stream tool")),
+    Client(
+        "current",
+        "cohere_sdk",
+        "cohere",
+        {
+            "chat": "usage",
+            "chat tool": "usage",
+            "chat stream": "[-1].delta.usage",
+            "chat stream tool": "[-1].delta.usage",
+        },
+    ),
     Client(
         "current",
         "langchain_openai_client",
