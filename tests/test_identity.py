@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import ConfigError
 from headwater.identity import ANONYMOUS, KEY_FILE, Identity, Pseudonymizer, key_fingerprint, load_key, subject_digest
+from headwater.records import Target
 
 KEY = bytes(range(32))
 
@@ -21,7 +22,7 @@ def _scope(**headers: str) -> dict[str, Any]:
     return {"headers": [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]}
 
 
-def test_the_same_key_in_any_of_the_three_headers_is_the_same_user() -> None:
+def test_the_same_key_in_any_of_its_places_is_the_same_user() -> None:
     identity = Identity(KEY, ["api-key"])
 
     users = {
@@ -29,9 +30,26 @@ def test_the_same_key_in_any_of_the_three_headers_is_the_same_user() -> None:
         identity.user(_scope(authorization="bearer   sk-1 ")),
         identity.user(_scope(api_key="sk-1")),
         identity.user(_scope(x_api_key="sk-1")),
+        identity.user(_scope(x_goog_api_key=" sk-1")),
+        identity.user({**_scope(accept="*/*"), "query_string": b"alt=sse&key=sk%2D1"}),
     }
 
     assert users == {Pseudonymizer(KEY).of("api-key", "sk-1")}
+
+
+def test_a_header_goes_before_a_key_in_the_query_and_another_parameter_is_no_key() -> None:
+    identity = Identity(KEY, ["api-key"])
+    by_query = {**_scope(), "query_string": b"key=sk-2"}
+
+    assert identity.user({**by_query, **_scope(x_goog_api_key="sk-1")}) == Pseudonymizer(KEY).of("api-key", "sk-1")
+    assert identity.user(by_query) == Pseudonymizer(KEY).of("api-key", "sk-2")
+    for query in (b"monkey=sk-2", b"key=", b"alt=sse", b"key", b""):
+        assert identity.user({**_scope(), "query_string": query}) == ANONYMOUS
+    assert Identity(KEY, ["header:x-user"]).user(by_query) == ANONYMOUS
+
+
+def test_a_key_in_the_query_is_not_shown_with_the_target() -> None:
+    assert "sk-2" not in repr(Target(method="POST", path="/v1beta/models/g:generateContent", query=b"key=sk-2"))
 
 
 def test_no_credentials_are_charged_to_anonymous() -> None:

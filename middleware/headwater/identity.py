@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from headwater.errors import ConfigError
 
@@ -24,6 +25,9 @@ IDENTIFY: Final = "identify"
 KEY_FILE: Final = "identity.key"
 _KEY_BYTES: Final = 32
 _CACHED_CALLERS: Final = 10_000
+_KEY_HEADERS: Final = (b"api-key", b"x-api-key", b"x-goog-api-key")
+_KEY_PARAMETER: Final = b"key="
+_QUERY: Final = b"?"  # the name of no header
 
 Headers = Iterable[tuple[bytes, bytes]]
 Identify = Callable[[Mapping[str, Any]], str | None]
@@ -99,36 +103,37 @@ class Pseudonymizer:
 class Identity:
     """The operator's rules, in their order; the first one that finds somebody decides.
 
-    Rules: `api-key` (Authorization: Bearer, api-key, x-api-key) and `header:NAME` (a header that a trusted proxy sets).
-    `identify`, where given, stands in place of all rules: whom it does not know is anonymous.
+    Rules: `api-key` (Authorization: Bearer, api-key, x-api-key, x-goog-api-key; after these, Gemini's `key=` in the query) and
+    `header:NAME` (a header that a trusted proxy sets). `identify`, where given, stands in place of all rules: whom
+    it does not know is anonymous.
     """
 
     def __init__(self, key: bytes, rules: Sequence[str], *, identify: Identify | None = None) -> None:
         self._pseudonymizer = Pseudonymizer(key)
         self._identify = identify
         self._cache: dict[tuple[str, bytes], str] = {}
-        names: list[tuple[bytes, str, bool]] = []
+        places: list[tuple[str, bytes, Callable[[bytes], bytes]]] = []
         for rule in rules:
             if rule == "api-key":
-                names += [(b"authorization", rule, True), (b"api-key", rule, False), (b"x-api-key", rule, False)]
+                places.append((rule, b"authorization", _bearer_token))
+                places += [(rule, name, bytes.strip) for name in _KEY_HEADERS]
+                places.append((rule, _QUERY, _key_in_query))
             elif rule.startswith("header:") and len(rule) > len("header:"):
-                names.append((rule.removeprefix("header:").lower().encode("latin-1"), rule.lower(), False))
+                places.append((rule.lower(), rule.removeprefix("header:").lower().encode("latin-1"), bytes.strip))
             else:
                 raise ConfigError(f"identity rule {rule!r} is unknown; use 'api-key' or 'header:NAME'")
-        self._names = names
+        self._places = places
 
     def user(self, scope: Mapping[str, Any]) -> str:
         """The pseudonym that an ASGI request is charged to; `anonymous` where no rule finds anybody."""
         if self._identify is not None:
             subject = self._identify(scope)
             return self._pseudonym(IDENTIFY, subject.encode("utf-8", "surrogatepass")) if subject else ANONYMOUS
-        headers: Headers = scope["headers"]
-        for name, rule, is_bearer in self._names:
-            for header, value in headers:
-                if header == name:
-                    subject_bytes = _bearer_token(value) if is_bearer else value.strip()
-                    if subject_bytes:
-                        return self._pseudonym(rule, subject_bytes)
+        for rule, name, read in self._places:
+            for value in _values(scope, name):
+                subject_bytes = read(value)
+                if subject_bytes:
+                    return self._pseudonym(rule, subject_bytes)
         return ANONYMOUS
 
     def _pseudonym(self, rule: str, subject: bytes) -> str:
@@ -139,6 +144,21 @@ class Identity:
             found = self._pseudonymizer.of(rule, subject.decode("utf-8", "surrogateescape"))
             self._cache[rule, subject] = found
         return found
+
+
+def _values(scope: Mapping[str, Any], name: bytes) -> list[bytes]:
+    """All values of a header; or the query."""
+    if name == _QUERY:
+        return [scope.get("query_string", b"")]
+    headers: Headers = scope["headers"]
+    return [value for header, value in headers if header == name]
+
+
+def _key_in_query(query: bytes) -> bytes:
+    for parameter in query.split(b"&") if _KEY_PARAMETER in query else ():
+        if parameter.startswith(_KEY_PARAMETER):
+            return unquote_to_bytes(parameter.removeprefix(_KEY_PARAMETER)).strip()
+    return b""
 
 
 def _bearer_token(value: bytes) -> bytes:

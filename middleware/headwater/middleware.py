@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from headwater import config, dialects, wellknown
 from headwater.config import Settings
@@ -24,6 +24,8 @@ from headwater.telemetry import MeterProvider
 
 log = logging.getLogger("headwater")
 _PREFIX: Final = WELL_KNOWN + "/"
+AnyApp = Callable[[Any, Any, Any], Awaitable[None]]
+"""Any ASGI app: frameworks type scope and messages each in their own way."""
 
 
 class FootprintMiddleware:
@@ -46,7 +48,7 @@ class FootprintMiddleware:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: AnyApp,
         settings: Settings | Mapping[str, Any] | str | Path | None = None,
         *,
         identify: Identify | None = None,
@@ -127,16 +129,35 @@ class FootprintMiddleware:
             self._refusal = error
             self._say_refusal()
 
+        has_answered = False
+
         async def replaying() -> Message:
             return startup.pop() if startup else await receive()
 
         async def stopping(message: Message) -> None:
-            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed") and self._is_started:
-                self._is_started = False
-                await self.meter.stop()
+            nonlocal has_answered
+            has_answered = True
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await self._stop()
             await send(message)
 
-        await self.app(scope, replaying, stopping)
+        try:
+            await self.app(scope, replaying, stopping)
+        except Exception as error:
+            if has_answered:
+                raise
+            log.debug("the app knows no lifespan (%s): headwater answers in its place", type(error).__name__)
+        if not has_answered:
+            # By the specification an app that raises at this scope, or returns, has none (Django's, a bare function).
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await self._stop()
+            await send({"type": "lifespan.shutdown.complete"})
+
+    async def _stop(self) -> None:
+        if self._is_started:
+            self._is_started = False
+            await self.meter.stop()
 
     async def _start_late(self) -> None:
         """Without lifespan messages (a mounted app, a server that sends none), the first request starts the meter."""

@@ -22,8 +22,8 @@ _MIB = 1 << 20
 
 
 def test_every_dialect_has_its_seeds() -> None:
-    assert {dialect.name for dialect in DIALECTS} == set(SEEDS)
-    assert {name: dialect_of(seed).name for name, seed in SEEDS.items()} == {name: name for name in SEEDS}
+    assert {dialect.name for dialect in DIALECTS} == {name.partition(":")[0] for name in SEEDS}
+    assert all(dialect_of(seed).name == name.partition(":")[0] for name, seed in SEEDS.items())
 
 
 @given(names, st.binary(max_size=400))

@@ -7,11 +7,25 @@ from typing import Final
 
 from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import Dialect
+from headwater.dialects.bedrock import BedrockConverse
+from headwater.dialects.cohere import CohereChat, CohereEmbed
+from headwater.dialects.cohere_v1 import CohereV1Chat
+from headwater.dialects.gemini import Gemini, GeminiEmbed
+from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from headwater.dialects.openai_chat import OpenAIChat
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),
     Anthropic(),
+    Gemini(),
+    GeminiEmbed(),
+    BedrockConverse(),
+    OllamaChat(),
+    OllamaGenerate(),
+    OllamaEmbed(),
+    CohereChat(),
+    CohereEmbed(),
+    CohereV1Chat(),
 )
 _CACHED_PATH_CHARACTERS: Final = 200
 

@@ -11,12 +11,15 @@ from headwater.dialects.base import Addition, RawEvent
 from headwater.dialects.sse import Event
 
 USAGE: Final = ("usage",)
+TOP_LEVEL: Final[tuple[str, ...]] = ()
+"""The path of an API whose counts stand among the members of the reply itself."""
 _NOT_CARRIED: Final = frozenset(("usage", "choices"))
 
 
 def fold(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> list[tuple[int, bytes]] | None:
     """What to put into a JSON object and where, first places first: the footprint into the usage object at the end of
-    `path` if there is one, else to the end of what contains it; what goes beside it to the end of the top level.
+    `path` if there is one, else to the end of what contains it; what goes beside it to the end of the top level. The empty
+    path is the top level itself.
 
     None: there is no place for the footprint.
     """

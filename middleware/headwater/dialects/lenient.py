@@ -62,3 +62,11 @@ def within(value: Any, *path: str) -> dict[str, Any]:
 def string(value: Any) -> str:
     """The value where it is a string; else the empty one."""
     return value if isinstance(value, str) else ""
+
+
+def compact(value: Any) -> str:
+    """The value as JSON without white space, as a model writes it; "" where it is nested too deeply."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return ""

@@ -7,6 +7,9 @@ it, and white space around the value, belong to the line and not to its data (ht
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+NDJSON: Final = b"application/x-ndjson"
 
 
 class LineFramer:

@@ -38,11 +38,12 @@ NO_USAGE = Usage(input_tokens=None, output_tokens=None, source="unknown")
 
 @record
 class Target:
-    """What a request is for, as the app sees it: `path` without root_path, `query` as it came, without its "?"."""
+    """What a request is for, as the app sees it: `path` without root_path, `query` as it came, without its "?"; not shown, as
+    Gemini's keys may stand in it."""
 
     method: str
     path: str
-    query: bytes = b""
+    query: bytes = field(default=b"", repr=False)
 
 
 @record
