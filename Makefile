@@ -38,8 +38,8 @@ $(BIN)/python:
 	@$(PIP) --no-compile --target .venv/clients/$* --requirement $<
 	@touch $@
 
-# 430 MB in under a minute, once.
 .venv/clients.done: $(CLIENTS)
+	@du -sm .venv/clients | awk '{print "the clients that the tests run take " $$1 " MB"}'
 	@touch $@
 
 $(NODE_CLIENTS)/node_modules/.done: $(NODE_CLIENTS)/package.json $(NODE_CLIENTS)/package-lock.json
