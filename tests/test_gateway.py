@@ -26,6 +26,9 @@ from headwater.middleware import FootprintMiddleware
 from tests.asgi import CHAT, DONE, MODEL, STREAM, USAGE, event, reply, request, scope
 
 Start = Callable[[ASGIApp], str]
+COMPLETIONS = "/v1/completions"
+EMBEDDINGS = "/v1/embeddings"
+TEXT = event(object="text_completion", choices=[{"index": 0, "text": "Hi", "finish_reason": "stop"}])
 
 
 @pytest.fixture
@@ -44,14 +47,18 @@ def start() -> Iterator[Start]:
 class Upstream:
     """A chat server that remembers what it was asked."""
 
-    def __init__(self, *, name: str = "fake", rejects_options: bool = False) -> None:
+    def __init__(
+        self, *, name: str = "fake", rejects_options: bool = False, headers: dict[str, str] | None = None
+    ) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.requests: list[Request] = []
-        self.name = name
+        self.headers = {"server": name, **(headers or {})}
         self.rejects_options = rejects_options
         self.app = Starlette(
             routes=[
                 Route(CHAT, self.chat, methods=["POST"]),
+                Route(COMPLETIONS, self.completions, methods=["POST"]),
+                Route(EMBEDDINGS, self.embeddings, methods=["POST"]),
                 Route("/echo", self.echo, methods=["GET", "POST", "PUT"]),
                 Route("/moved", lambda _request: Response(status_code=302, headers={"location": "http://10.0.0.1/"})),
             ]
@@ -60,9 +67,11 @@ class Upstream:
     async def chat(self, request: Request) -> Response:
         body = await request.json()
         self.bodies.append(body)
-        headers = {"server": self.name}
+        headers = self.headers
         if self.rejects_options and "stream_options" in body:
             return JSONResponse({"error": {"message": "unknown field stream_options"}}, 400)
+        if body.get("limited"):
+            return JSONResponse({"error": {"message": "limited"}}, 400 if "stream_options" in body else 429)
         if body.get("broken"):
             return JSONResponse({"error": {"message": "broken"}}, 400)
         if not body.get("stream"):
@@ -76,13 +85,27 @@ class Upstream:
         with_null = [part.replace(b'"model":', b'"usage":null,"model":') for part in STREAM]
         return [*with_null, event(choices=[], usage=USAGE, timings={"prompt_ms": 10.0, "predicted_ms": 20.0}), DONE]
 
+    async def completions(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        asked = bool(body.get("stream_options", {}).get("include_usage"))
+        chunks = [TEXT.replace(b'"model":', b'"usage":null,"model":') if asked else TEXT]
+        if asked:
+            chunks.append(event(object="text_completion", choices=[], usage=USAGE))
+        return StreamingResponse(iter([*chunks, DONE]), media_type="text/event-stream", headers=self.headers)
+
+    async def embeddings(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        usage = {"prompt_tokens": 8, "total_tokens": 8}
+        return JSONResponse({"object": "list", "data": [{"embedding": [0.5]}], "model": MODEL, "usage": usage})
+
     async def echo(self, request: Request) -> Response:
         self.requests.append(request)
         return Response(await request.body(), headers={"x-up": "1"}, media_type="application/x-any")
 
 
-def _post(url: str, body: bytes, key: str = "sk-gw") -> httpx.Response:
-    return httpx.post(url + CHAT, content=body, headers={"authorization": f"Bearer {key}"}, timeout=10)
+def _post(url: str, body: bytes, key: str = "sk-gw", path: str = CHAT) -> httpx.Response:
+    return httpx.post(url + path, content=body, headers={"authorization": f"Bearer {key}"}, timeout=10)
 
 
 def test_paths_queries_headers_and_bodies_arrive_as_they_were_sent(start: Start, meter: Meter) -> None:
@@ -152,6 +175,17 @@ def test_an_upstream_that_rejects_the_option_is_asked_once_more_and_never_again(
     assert [b'"source":"counted"' in answer.content for answer in answers] == [True, True]
 
 
+def test_an_upstream_that_has_other_reasons_is_asked_again(start: Start, meter: Meter, key: str) -> None:
+    upstream = Upstream()
+    url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
+
+    bad = _post(url, request(stream=True, limited=True), key)
+    _post(url, request(stream=True), key)
+
+    assert bad.status_code == 429
+    assert ["stream_options" in body for body in upstream.bodies] == [True, False, True]
+
+
 def test_a_request_that_is_wrong_in_itself_does_not_stop_the_asking(start: Start, meter: Meter, key: str) -> None:
     upstream = Upstream()
     url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
@@ -163,14 +197,56 @@ def test_a_request_that_is_wrong_in_itself_does_not_stop_the_asking(start: Start
     assert ["stream_options" in body for body in upstream.bodies] == [True, False, True]
 
 
-def test_llama_cpp_is_not_asked_because_its_finish_chunk_counts(start: Start, meter: Meter, key: str) -> None:
-    upstream = Upstream(name="llama.cpp")
+@pytest.mark.parametrize(
+    "headers", [{"server": "llama.cpp"}, {"x-groq-region": "fra"}, {"mistral-correlation-id": "0198"}]
+)
+def test_a_server_whose_finish_chunk_counts_is_asked_once_and_not_again(
+    headers: dict[str, str], start: Start, meter: Meter, key: str
+) -> None:
+    upstream = Upstream(headers=headers)
     url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
 
     for _ in range(2):
         _post(url, request(stream=True), key)
 
     assert ["stream_options" in body for body in upstream.bodies] == [True, False]
+
+
+def test_completions_are_asked_for_usage_and_answered_without_it(start: Start, meter: Meter, key: str) -> None:
+    upstream = Upstream()
+    url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
+
+    answer = _post(url, json.dumps({"model": MODEL, "prompt": "x", "stream": True}).encode(), key, COMPLETIONS)
+
+    assert upstream.bodies[0]["stream_options"] == {"include_usage": True}
+    events = [json.loads(part[6:]) for part in answer.content.split(b"\n\n") if part.startswith(b"data: {")]
+    footprint = events[-1].pop("footprint")
+    assert footprint["tokens"] == {"input": 25, "cached": 5, "output": 4, "source": "upstream"}
+    assert events == [json.loads(TEXT[6:])]
+
+
+def test_what_an_upstream_rejects_is_remembered_for_each_api_apart(start: Start, meter: Meter, key: str) -> None:
+    upstream = Upstream(rejects_options=True)
+    url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
+    text = json.dumps({"model": MODEL, "prompt": "x", "stream": True}).encode()
+
+    _post(url, request(stream=True), key)
+    for _ in range(2):
+        _post(url, text, key, COMPLETIONS)
+    _post(url, request(stream=True), key)
+
+    assert ["stream_options" in body for body in upstream.bodies] == [True, False, True, True, False]
+
+
+def test_embeddings_are_metered_and_need_not_be_asked(start: Start, meter: Meter, key: str) -> None:
+    upstream = Upstream()
+    url = start(FootprintMiddleware(Gateway(start(upstream.app)), meter=meter))
+
+    answer = _post(url, json.dumps({"model": MODEL, "input": "x"}).encode(), key, EMBEDDINGS)
+
+    assert upstream.bodies == [{"model": MODEL, "input": "x"}]
+    tokens = answer.json()["usage"]["footprint"]["tokens"]
+    assert (tokens["input"], tokens["output"], tokens["source"]) == (8, 0, "upstream")
 
 
 def test_without_the_middleware_nothing_is_asked(start: Start) -> None:

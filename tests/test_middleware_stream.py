@@ -23,8 +23,10 @@ from headwater.records import AccountRow, Charge
 from tests.asgi import (
     CHAT,
     DONE,
+    MODEL,
     STREAM,
     STREAM_WITH_USAGE,
+    USAGE,
     Seen,
     call,
     content,
@@ -576,3 +578,37 @@ async def test_a_stream_request_answered_whole_counts_the_company_of_other_worke
 
     assert charge.observation.concurrency_count == pytest.approx(51.0)
     assert load.in_flight_count == 0
+
+
+async def test_a_stream_that_ends_without_done_carries_its_footprint_all_the_same(meter: Meter, key: str) -> None:
+    app = FootprintMiddleware(stream_app([content("Hi"), content("", "stop", usage=USAGE)]), meter=meter)
+
+    seen = await call(app, request(stream=True), key=key)
+
+    assert _events(seen.body)[-1]["usage"]["footprint"]["tokens"]["source"] == "upstream"
+    assert (await _account(meter, key)).incomplete_count == 0
+
+
+async def test_usage_behind_the_finish_is_counted_though_nobody_asked(meter: Meter, key: str) -> None:
+    late = event(choices=[{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}], usage=USAGE)
+    app = FootprintMiddleware(stream_app([*STREAM, late, DONE]), meter=meter)
+
+    seen = await call(app, request(stream=True), key=key)
+
+    tokens = _events(seen.body)[-1]["usage"]["footprint"]["tokens"]
+    assert tokens == {"input": 25, "cached": 5, "output": 4, "source": "upstream"}
+    assert unfolded(seen.body) == b"".join([*STREAM, late, DONE])
+
+
+@pytest.mark.parametrize(("best_of", "source"), [(1, "counted"), (3, "estimated")])
+async def test_drafts_that_were_thrown_away_count_too_where_tokens_are_counted_here(
+    best_of: int, source: str, meter: Meter, key: str
+) -> None:
+    body = json.dumps({"choices": [{"text": "Hello there.", "index": 0, "finish_reason": "stop"}]}).encode()
+    app = FootprintMiddleware(json_app(body), meter=meter)
+    asked = json.dumps({"model": MODEL, "prompt": "Say hello.", "best_of": best_of}).encode()
+
+    seen = await call(app, asked, key=key, path="/v1/completions")
+
+    tokens = seen.json["footprint"]["tokens"]
+    assert (tokens["output"], tokens["source"]) == (3 * best_of, source)

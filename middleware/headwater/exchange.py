@@ -315,6 +315,8 @@ class Exchange:
                 out += await self._end_stream(reader)
             if not more:
                 self._feed = self._skim = None
+                if reader.complete and settlement.is_open:  # held for what might follow; not all say [DONE]
+                    out += await self._end_stream(reader)
                 out += reader.close()
         except Exception as error:  # metering must not break the app's reply
             self._meter.failed(error)

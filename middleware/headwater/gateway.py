@@ -24,7 +24,6 @@ from yarl import URL
 from headwater import dialects
 from headwater.dialects.base import Dialect
 from headwater.errors import ConfigError, DialectError
-from headwater.exchange import Exchange
 from headwater.middleware import FootprintMiddleware, of_scope
 from headwater.records import Target
 
@@ -42,7 +41,10 @@ _AIOHTTPS_OWN: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent
 _CONNECT_S: Final = 10.0
 # What servers answer that do not know `stream_options`: then the same request once more without it.
 _REJECTIONS: Final = frozenset({400, 422})
-_LLAMA_CPP: Final = b"llama.cpp"
+_ERRORS_FROM: Final = 400
+# Servers whose finish chunk counts without being asked, known by a header of their replies: llama.cpp in `timings`, which it
+# leaves out when asked; Groq in `x_groq`; Mistral in `usage`.
+_COUNTS_UNASKED: Final = (("server", "llama.cpp"), ("x-groq-region", None), ("mistral-correlation-id", None))
 
 _Headers = list[tuple[bytes, bytes]]
 
@@ -64,7 +66,8 @@ class Gateway:
         self.upstream = upstream.rstrip("/").removesuffix("/v1")
         self._pseudonym = f"headwater-{secrets.token_hex(4)}"
         self._session: aiohttp.ClientSession | None = None
-        self._asks_for_usage = True
+        self._unasked: set[str] = set()
+        """The APIs, by name, whose usage the upstream is not asked for: it would not take the question, or needs none."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -156,8 +159,9 @@ class Gateway:
 
     async def _request(self, scope: Scope, path: bytes, body: bytes) -> aiohttp.ClientResponse:
         exchange = of_scope(scope)
-        asking = self._with_usage(scope, body, exchange)
-        if asking is None or exchange is None:
+        dialect: Dialect | None = dialects.find(scope["method"], scope["path"])
+        asking = self._with_usage(scope, body, dialect) if exchange is not None else None
+        if asking is None or exchange is None or dialect is None:
             return await self._fetch(scope, path, body)
         exchange.usage_injected = True
         response = await self._fetch(scope, path, asking)
@@ -166,15 +170,15 @@ class Gateway:
             response.release()
             exchange.usage_injected = False
             response = await self._fetch(scope, path, body)
-            self._asks_for_usage = response.status in _REJECTIONS
-        elif response.headers.get("server", "").encode() == _LLAMA_CPP:
-            # Its finish chunk carries `timings` with the counts, but only as long as nobody asks.
-            self._asks_for_usage = False
+            if response.status < _ERRORS_FROM:
+                self._unasked.add(dialect.name)
+        elif _counts_unasked(response):
+            self._unasked.add(dialect.name)
         return response
 
-    def _with_usage(self, scope: Scope, body: bytes, exchange: Exchange | None) -> bytes | None:
-        dialect: Dialect | None = dialects.find(scope["method"], scope["path"])
-        if exchange is None or dialect is None or not self._asks_for_usage:
+    def _with_usage(self, scope: Scope, body: bytes, dialect: Dialect | None) -> bytes | None:
+        """The body with usage asked for; None where it is not to be, or need not be."""
+        if dialect is None or dialect.name in self._unasked:
             return None
         try:
             request = dialect.read_request(body, Target(method=scope["method"], path=scope["path"]))
@@ -207,6 +211,10 @@ def _without_hops(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
     lowered = [(name.lower(), value) for name, value in headers]
     named = {option.strip().lower() for name, value in lowered if name == b"connection" for option in value.split(b",")}
     return [(name, value) for name, value in lowered if name not in _HOP_BY_HOP and name not in named]
+
+
+def _counts_unasked(response: aiohttp.ClientResponse) -> bool:
+    return any(name in response.headers and value in (None, response.headers[name]) for name, value in _COUNTS_UNASKED)
 
 
 def _climbs(path: bytes) -> bool:

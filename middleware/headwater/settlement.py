@@ -264,8 +264,9 @@ class Settlement:
         input_tokens, output_tokens = known.input_tokens, known.output_tokens
         if output_tokens is None:
             made = counter.count_text(text, model)
-            output_tokens = made.tokens
-            sources.append(made.source)
+            # Drafts that were thrown away are as long as those that were kept, as far as anybody can tell.
+            output_tokens = round(made.tokens * self.request.drafts_ratio)
+            sources.append("estimated" if self.request.drafts_ratio > 1 else made.source)
         if input_tokens is None and self.request.raw:
             given = counter.count_prompt(self._dialect.prompt(self.request), model)
             input_tokens = given.tokens

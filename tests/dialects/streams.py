@@ -202,6 +202,9 @@ def feed(each: StreamReader, chunks: Iterable[bytes], *, footprint: bytes | None
         if is_held:
             held_count += 1
             sent.append(each.release(None if footprint is None else Addition(footprint=footprint)))
+    if each.complete and not held_count:  # held for what might follow
+        sent.append(each.release(None if footprint is None else Addition(footprint=footprint)))
+        held_count += bool(sent[-1])
     sent.append(each.close())
     return Seen(
         sent=b"".join(sent),

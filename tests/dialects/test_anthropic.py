@@ -144,6 +144,42 @@ def test_only_message_stop_completes_a_stream() -> None:
             },
             Usage(input_tokens=210000, output_tokens=4400, source="upstream"),
         ),
+        (  # an advisor: another model, whose tokens the top level leaves out
+            {
+                "input_tokens": 2390,
+                "output_tokens": 121,
+                "output_tokens_details": {"thinking_tokens": 28},
+                "iterations": [
+                    {"type": "message", "input_tokens": 1128, "output_tokens": 110},
+                    {"type": "advisor_message", "model": "m", "input_tokens": 2518, "output_tokens": 22},
+                    {"type": "message", "input_tokens": 1262, "output_tokens": 11},
+                ],
+            },
+            Usage(input_tokens=4908, output_tokens=143, reasoning_tokens=28, source="upstream"),
+        ),
+        (  # a fallback: the top level has the attempt that served, and no other
+            {
+                "input_tokens": 412,
+                "output_tokens": 264,
+                "cache_read_input_tokens": 96,
+                "cache_creation_input_tokens": 31,
+                "iterations": [
+                    {"type": "message", "input_tokens": 535, "output_tokens": 0},
+                    {
+                        "type": "fallback_message",
+                        "input_tokens": 412,
+                        "output_tokens": 264,
+                        "cache_read_input_tokens": 96,
+                        "cache_creation_input_tokens": 31,
+                    },
+                ],
+            },
+            Usage(input_tokens=1074, output_tokens=264, cached_tokens=96, cache_write_tokens=31, source="upstream"),
+        ),
+        (  # iterations that say nothing
+            {"input_tokens": 34, "output_tokens": 3, "iterations": [{"type": "message", "model": "m"}]},
+            Usage(input_tokens=34, output_tokens=3, source="upstream"),
+        ),
         ({"input_tokens": True, "output_tokens": "7"}, None),
         ({}, None),
     ],
@@ -249,3 +285,27 @@ def test_another_type_is_no_stream() -> None:
 @given(st.binary(max_size=200) | st.sampled_from([STREAM[:n] for n in range(0, len(STREAM), 7)]))
 def test_no_bytes_make_a_reader_fail_or_change(data: bytes) -> None:
     assert unfolded(run(bytewise(data)).sent) == unfolded(data)
+
+
+def test_a_stream_that_compacts_counts_the_compaction_and_keeps_its_text() -> None:
+    start = event(
+        "message_start",
+        message={"usage": {"input_tokens": 100, "cache_read_input_tokens": 55096, "output_tokens": 7}},
+    )
+    summary = delta(type="compaction_delta", content="The user said hello.")
+    iterations = [
+        {"type": "compaction", "input_tokens": 100, "output_tokens": 83, "cache_read_input_tokens": 55096},
+        {"type": "message", "input_tokens": 181, "output_tokens": 8, "cache_read_input_tokens": 0},
+    ]
+    end = event(
+        "message_delta",
+        delta={"stop_reason": "end_turn"},
+        usage={"input_tokens": 181, "cache_read_input_tokens": 0, "output_tokens": 8, "iterations": iterations},
+    )
+
+    seen = run([start + summary + WORDS[0] + end + STOP])
+    aborted = run([start + summary])
+
+    assert seen.usage == Usage(input_tokens=55377, output_tokens=91, cached_tokens=55096, source="upstream")
+    assert seen.text == "The user said hello.Hel"
+    assert aborted.usage == Usage(input_tokens=55196, output_tokens=None, cached_tokens=55096, source="upstream")

@@ -140,19 +140,36 @@ def test_the_footprint_goes_into_the_usage_of_the_event_that_ends_all_candidates
     assert (seen.held_count, seen.complete, seen.failed) == (1, True, False)
 
 
-@pytest.mark.parametrize("name", ["no_usage", "commented", "aborted", "error", "bare_error", "bare_error_in_array"])
-def test_where_no_event_ends_all_with_its_counts_nothing_is_folded(name: str) -> None:
+@pytest.mark.parametrize("name", ["aborted", "error", "bare_error", "bare_error_in_array"])
+def test_where_no_event_ends_all_nothing_is_folded(name: str) -> None:
     seen = run([STREAMS[name]])
 
-    assert (seen.sent, seen.held_count) == (STREAMS[name], 0)
-    assert seen.complete == (name in ("no_usage", "commented"))
+    assert (seen.sent, seen.held_count, seen.complete) == (STREAMS[name], 0, False)
     assert seen.failed == ("error" in name)
 
 
-def test_a_candidate_that_never_comes_leaves_the_stream_complete_and_unfolded() -> None:
+@pytest.mark.parametrize("name", ["no_usage", "commented"])
+def test_without_counts_the_footprint_stands_beside_them(name: str) -> None:
+    seen = run([STREAMS[name]])
+
+    assert unfolded(seen.sent) == STREAMS[name]
+    assert (seen.held_count, seen.complete) == (1, True)
+
+
+def test_a_finish_reason_on_every_event_ends_only_with_the_last() -> None:
+    first, last = (event(chunk(text, finish="STOP", usage=COUNTS)) for text in ("Hel", "lo"))
+
+    seen = run([first, last])
+
+    assert seen.sent.startswith(first)
+    assert unfolded(seen.sent) == first + last
+    assert (seen.text, seen.held_count) == ("Hello", 1)
+
+
+def test_a_candidate_that_never_comes_leaves_the_stream_complete() -> None:
     seen = run([STREAMS["whole"]], n=3)
 
-    assert (seen.sent, seen.complete, seen.usage) == (STREAMS["whole"], True, WHOLE)
+    assert (unfolded(seen.sent), seen.complete, seen.usage) == (STREAMS["whole"], True, WHOLE)
 
 
 def test_the_last_counts_are_taken_and_the_texts_of_each_candidate_joined() -> None:

@@ -130,12 +130,13 @@ def test_members_that_the_finish_event_has_are_not_said_twice() -> None:
     assert run([body], injected=True, footprint=None).sent == delta(finish="stop", timings={"own": 1}) + DONE
 
 
-def test_the_finish_event_waits_for_one_event_and_no_longer() -> None:
+def test_the_finish_event_waits_for_the_next_word_on_the_end_and_no_longer() -> None:
     reader = streams.reader(injected=True)
     finish = delta(finish="stop")
 
     assert reader.feed(finish) == (b"", False)
-    assert reader.feed(event(choices=[], moderation={})) == (finish + event(choices=[], moderation={}), False)
+    assert reader.feed(event(choices=[], moderation={})) == (b"", False)
+    assert reader.feed(delta("more")) == (finish + event(choices=[], moderation={}) + delta("more"), False)
 
 
 def test_an_upstream_that_ignores_the_question_still_gets_its_footprint() -> None:
@@ -153,8 +154,9 @@ def test_a_usage_event_without_a_finish_event_is_taken_out_all_the_same() -> Non
     assert seen.usage is not None
 
 
-def test_a_finish_event_that_the_stream_breaks_off_behind_is_let_go() -> None:
-    assert run([delta(finish="stop")], injected=True).sent == delta(finish="stop")
+def test_a_finish_event_that_the_stream_ends_behind_is_let_go() -> None:
+    assert streams.unfolded(run([delta(finish="stop")], injected=True).sent) == delta(finish="stop")
+    assert run([delta(finish="stop")], injected=True, footprint=None).sent == delta(finish="stop")
 
 
 def test_half_an_event_at_the_end_goes_through_as_it_is() -> None:

@@ -61,6 +61,7 @@ def check_stream(
         return
     came: list[bytes] = []
     sent: list[bytes] = []
+    has_ended = False
     for chunk in chunks:
         came.append(chunk)
         if reader.skim is not None and reader.skim(chunk):
@@ -69,7 +70,10 @@ def check_stream(
         out, is_held = reader.feed(chunk)
         sent.append(out)
         if is_held:
+            has_ended = True
             sent.append(reader.release(ADDITION))
+    if reader.complete and not has_ended:
+        sent.append(reader.release(ADDITION))
     sent.append(reader.close())
     _check_told(reader.told)
     reader.output_text()

@@ -40,6 +40,7 @@ _MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type
 _TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"enum": ["x"]}}}}}
 _CHAT = {"model": "m", "messages": _MESSAGES, "tools": [_TOOL], "n": 2, "stream": True}
 
+_STREAMS = tuple(streams.STREAMS.values())
 _GEMINI = Seed(
     target=Target(method="POST", path="/v1beta/models/gemini-2.5-pro:streamGenerateContent", query=b"alt=sse"),
     request=_json(
@@ -67,7 +68,18 @@ SEEDS: dict[str, Seed] = {
             _json({"choices": [], "timings": streams.TIMINGS}),
             _json({"error": {"message": "no", "code": 1}}),
         ),
-        streams=tuple(streams.STREAMS.values()),
+        streams=_STREAMS,
+    ),
+    "openai-completions": Seed(
+        target=Target(method="POST", path="/v1/completions"),
+        request=_json({"model": "m", "prompt": ["Hi", [1, 2]], "n": 2, "best_of": 3, "stream": True}),
+        replies=(_json({"choices": [{"text": "Hi", "finish_reason": "stop"}], "usage": streams.USAGE}),),
+        streams=tuple(body.replace(b'"delta":{"content":', b'"text":').replace(b'"}', b'"') for body in _STREAMS),
+    ),
+    "openai-embeddings": Seed(
+        target=Target(method="POST", path="/v1/embeddings"),
+        request=_json({"model": "m", "input": ["Hi", "you"]}),
+        replies=(_json({"data": [{"embedding": [0.1]}], "usage": {"prompt_tokens": 2, "total_tokens": 2}}),),
     ),
     "anthropic": Seed(
         target=Target(method="POST", path="/v1/messages"),

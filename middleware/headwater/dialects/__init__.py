@@ -13,9 +13,13 @@ from headwater.dialects.cohere_v1 import CohereV1Chat
 from headwater.dialects.gemini import Gemini, GeminiEmbed
 from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from headwater.dialects.openai_chat import OpenAIChat
+from headwater.dialects.openai_completions import OpenAICompletions
+from headwater.dialects.openai_embeddings import OpenAIEmbeddings
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),
+    OpenAICompletions(),
+    OpenAIEmbeddings(),
     Anthropic(),
     Gemini(),
     GeminiEmbed(),

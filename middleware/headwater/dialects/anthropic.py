@@ -1,8 +1,10 @@
 """Anthropic Messages: `POST .../v1/messages`. Sans I/O, no clock.
 
 Usage is cumulative: `message_start` has the input side, `message_delta` overwrites what it names. Tokens read from a cache
-and written into one stand beside `input_tokens`, not in them; thinking is inside `output_tokens`. Tokens of a compaction
-are in no sum at the top level, only in `iterations`. (Docstrings of `Usage` and `BetaUsage`, anthropic-sdk-python 2.12.)
+and written into one stand beside `input_tokens`, not in them; thinking is inside `output_tokens`. The top level leaves out
+what a compaction took, what an advisor took, and attempts that came before a fallback: the sum of `iterations` has it all.
+An advisor and a fallback are other models; here their tokens count as this one's. (Docstrings of `Usage` and `BetaUsage`,
+anthropic-sdk-python 2.12.)
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 _MARKER: Final = re.compile(rb"message_delta")
 _TEXT_START: Final = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
-_DELTAS: Final = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
-_BESIDE: Final = frozenset({"compaction"})
-"""Iterations whose tokens are in no sum at the top level."""
+_DELTAS: Final = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "input_json_delta": "partial_json",
+    "compaction_delta": "content",
+}
 
 
 class Anthropic:
@@ -103,7 +108,7 @@ class AnthropicStream(EventStream):
     @property
     def told(self) -> Told:
         """The counts as they stand."""
-        counts = self._counts if self._is_output_known else {**self._counts, "output_tokens": None}
+        counts = self._counts if self._is_output_known else {**self._counts, "output_tokens": None, "iterations": None}
         return Told(usage=usage_of(counts))
 
     def _read(self, data: bytes) -> Turn:
@@ -132,17 +137,13 @@ class AnthropicStream(EventStream):
 
 def usage_of(usage: dict[str, Any]) -> Usage | None:
     """Anthropic's counts in canonical shape; None where there are none."""
-    fresh, made = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
+    fresh, made, cached, written = (
+        _sum(usage, name)
+        for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    )
     if fresh is None and made is None:
         return None
-    beside = [each for each in objects(usage.get("iterations")) if each.get("type") in _BESIDE]
-    parts = [usage, *beside]
-    cached = total(*(count(each.get("cache_read_input_tokens")) for each in parts))
-    written = total(*(count(each.get("cache_creation_input_tokens")) for each in parts))
-    more_made = total(*(count(each.get("output_tokens")) for each in beside))
-    fresh = total(*(count(each.get("input_tokens")) for each in parts))
     thinking = count(within(usage, "output_tokens_details").get("thinking_tokens"))
-    made = total(made, more_made)
     return Usage(
         input_tokens=None if fresh is None else total(fresh, cached, written),
         output_tokens=made,
@@ -151,6 +152,13 @@ def usage_of(usage: dict[str, Any]) -> Usage | None:
         reasoning_tokens=None if thinking is None or made is None else min(thinking, made),
         source="upstream",
     )
+
+
+def _sum(usage: dict[str, Any], name: str) -> int | None:
+    """A count over all iterations; the top level's own where they say less, or nothing."""
+    said = count(usage.get(name))
+    parts = total(*(count(each.get(name)) for each in objects(usage.get("iterations"))))
+    return max((each for each in (said, parts) if each is not None), default=None)
 
 
 def _index(found: dict[str, Any]) -> int:

@@ -30,8 +30,8 @@ def fold(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> list
     place = splice.end_of_object(text, *usage) if usage is not None else None
     if place is None:
         place = splice.end_of_object(text, *container)
-    if place is None or splice.members(text) is None:
-        return None
+    if place is None or (usage is None and splice.members(text) is None):
+        return None  # what was found by its name is in a proved object
     edits = [(place[0], place[1] + b'"footprint":' + addition.footprint)]
     end = splice.end_of_object(text) if addition.beside else None
     if end is not None:

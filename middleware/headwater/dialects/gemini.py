@@ -84,8 +84,8 @@ class Gemini:
     ) -> GeminiStream | GeminiArrayStream | None:
         """A reader for one streamed reply: of events, or of an array where a stream was asked for."""
         if content_type == SSE:
-            return GeminiStream(request.choices_count)
-        return GeminiArrayStream(request.choices_count) if request.stream and content_type == JSON else None
+            return GeminiStream()
+        return GeminiArrayStream() if request.stream and content_type == JSON else None
 
     def ask_for_usage(self, body: bytes) -> bytes:
         """The body as it is: usage always comes."""
@@ -148,8 +148,7 @@ class GeminiEmbed:
 class _Heard:
     """What the parts of one streamed reply have said, events or elements of an array."""
 
-    def __init__(self, choices_count: int) -> None:
-        self._choices_count = choices_count
+    def __init__(self) -> None:
         self._counts: dict[str, Any] = {}
         self._finished: dict[int, bool] = {}
         """The candidates seen, and whether each has ended."""
@@ -159,11 +158,6 @@ class _Heard:
     def is_complete(self) -> bool:
         """No candidate that was seen is still being generated, or the prompt was blocked."""
         return self.is_blocked or (bool(self._finished) and all(self._finished.values()))
-
-    @property
-    def is_all(self) -> bool:
-        """Complete, and as many candidates were seen as were asked for."""
-        return self.is_complete and (self.is_blocked or len(self._finished) >= self._choices_count)
 
     @property
     def told(self) -> Told:
@@ -190,9 +184,9 @@ class _Heard:
 class GeminiStream(EventStream):
     """The reader of one stream of events. The footprint goes into the usage of the one that ends the last candidate."""
 
-    def __init__(self, choices_count: int) -> None:
+    def __init__(self) -> None:
         super().__init__(marker=_MARKER, usage_path=_USAGE_PATH)
-        self._heard = _Heard(choices_count)
+        self._heard = _Heard()
 
     @property
     def told(self) -> Told:
@@ -213,19 +207,17 @@ class GeminiStream(EventStream):
         self.complete = self._heard.is_complete
         if not self.complete:
             return Turn.ORDINARY
-        usage = within(member(found, USAGE))
         self._usage_path = _usage_path(found)
-        # Servers that translate from other APIs give finish reasons too early, without counts.
-        is_counted = shapes.usage_of(usage, is_final=True) is not None
-        return Turn.LAST if is_counted and self._heard.is_all else Turn.HELD
+        # Some servers give a finish reason on every event: only what follows, or the body's end, tells which was the last.
+        return Turn.HELD
 
 
 class GeminiArrayStream(WatchingStream):
     """The reader of one array that comes piece by piece, or of the lone object in its place."""
 
-    def __init__(self, choices_count: int) -> None:
+    def __init__(self) -> None:
         super().__init__(ArrayFramer())
-        self._heard = _Heard(choices_count)
+        self._heard = _Heard()
 
     @property
     def told(self) -> Told:

@@ -1,18 +1,15 @@
-"""The shapes of OpenAI chat completions: typed first and fast, then leniently, and never an exception.
+"""The shapes of OpenAI chat and legacy completions: typed first and fast, then leniently, and never an exception.
 
 Knows which member means what; does not know streams, lines or splices.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from headwater.dialects.lenient import any_json, count, seconds
-from headwater.records import Usage
-
-_MS_PER_S: Final = 1000
+from headwater.dialects.lenient import any_json, count, within
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", bound=msgspec.Struct)
@@ -36,6 +33,7 @@ class StreamChoice(msgspec.Struct):
     finish_reason: Any = None
     delta: Delta | None = None
     text: Any = None
+    usage: Any = None
 
 
 class Chunk(msgspec.Struct):
@@ -46,7 +44,11 @@ class Chunk(msgspec.Struct):
     error: Any = None
     object: Any = None
     timings: Any = None
+    metrics: Any = None
+    time_info: Any = None
+    stats: Any = None
     x_groq: Any = None
+    base_resp: Any = None
 
 
 class ReplyChoice(msgspec.Struct):
@@ -63,7 +65,11 @@ class ReplyBody(msgspec.Struct):
     error: Any = None
     object: Any = None
     timings: Any = None
+    metrics: Any = None
+    time_info: Any = None
+    stats: Any = None
     x_groq: Any = None
+    base_resp: Any = None
 
 
 class MessageChoice(msgspec.Struct):
@@ -86,6 +92,8 @@ class RequestBody(msgspec.Struct):
     stream: Any = None
     stream_options: Any = None
     n: Any = 1
+    best_of: Any = None
+    prompt: Any = None
 
 
 class Shape(Generic[T]):
@@ -124,8 +132,9 @@ class Shape(Generic[T]):
 
 
 def is_error(body: Chunk | ReplyBody) -> bool:
-    """Whether the object reports an error: a truthy `error`, or an object that calls itself one."""
-    return bool(body.error) or body.object == "error"
+    """Whether the object reports an error: a truthy `error`, an object that calls itself one, or MiniMax's `base_resp`,
+    which comes with HTTP 200."""
+    return bool(body.error) or body.object == "error" or bool(count(within(body.base_resp).get("status_code")))
 
 
 def text_of(choice: StreamChoice | MessageChoice) -> str:
@@ -165,86 +174,3 @@ def _add_call(call: Any, texts: list[str]) -> None:
 def _add_function(function: Any, texts: list[str]) -> None:
     if isinstance(function, dict):
         texts += [part for name in ("name", "arguments", "input") if isinstance(part := function.get(name), str)]
-
-
-def has_counts(usage: Any) -> bool:
-    """Whether an object in place of a usage says anything at all."""
-    return isinstance(usage, dict) and not (
-        count(usage.get("prompt_tokens")) is None and count(usage.get("completion_tokens")) is None
-    )
-
-
-def usage_of(usage: Any, timings: Any) -> Usage | None:
-    """The upstream's counts in canonical shape: from `usage`, else from llama.cpp's `timings`; None where it has none."""
-    timings = timings if isinstance(timings, dict) else {}
-    if isinstance(usage, dict):
-        found = _from_usage(usage, count(timings.get("cache_n")))
-        if found is not None:
-            return found
-    return _from_timings(timings)
-
-
-def _from_usage(usage: dict[str, Any], cache_n: int | None) -> Usage | None:
-    given, made = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    if given is None and made is None:
-        return None
-    cached = count(_details(usage, "prompt_tokens_details").get("cached_tokens"))
-    if cached is None:
-        cached = count(usage.get("prompt_cache_hit_tokens"))  # DeepSeek
-    if cached is None:
-        cached = cache_n
-    reasoning = count(_details(usage, "completion_tokens_details").get("reasoning_tokens"))
-    if made is not None and reasoning is not None:
-        if _is_outside(given, made, reasoning, count(usage.get("total_tokens"))):
-            made += reasoning
-        reasoning = min(reasoning, made)
-    return Usage(
-        input_tokens=given,
-        output_tokens=made,
-        cached_tokens=None if cached is None or given is None else min(cached, given),
-        reasoning_tokens=None if made is None else reasoning,
-        source="upstream",
-    )
-
-
-def _details(usage: dict[str, Any], name: str) -> dict[str, Any]:
-    details = usage.get(name)
-    return details if isinstance(details, dict) else {}
-
-
-def _is_outside(given: int | None, made: int, reasoning: int, total: int | None) -> bool:
-    """Whether the reasoning tokens are not among the completion tokens (xAI): the total tells, if there is one."""
-    if total is not None and given is not None:
-        if total == given + made:
-            return False
-        if total == given + made + reasoning:
-            return True
-    return reasoning > made
-
-
-def _from_timings(timings: dict[str, Any]) -> Usage | None:
-    fresh, cached, made = (count(timings.get(name)) for name in ("prompt_n", "cache_n", "predicted_n"))
-    if fresh is None and made is None:
-        return None
-    # `prompt_n` counts only the tokens that were really processed; those from the cache stand beside it.
-    given = None if fresh is None else fresh + (cached or 0)
-    return Usage(
-        input_tokens=given,
-        output_tokens=made,
-        cached_tokens=None if given is None else cached,
-        source="upstream",
-    )
-
-
-def busy_s_of(timings: Any) -> float | None:
-    """The time that llama.cpp says it spent on prefill and decode."""
-    if not isinstance(timings, dict):
-        return None
-    prompt_s = seconds(timings.get("prompt_ms"), per_s=_MS_PER_S)
-    predicted_s = seconds(timings.get("predicted_ms"), per_s=_MS_PER_S)
-    return None if prompt_s is None or predicted_s is None else prompt_s + predicted_s
-
-
-def groq_usage(x_groq: Any) -> Any:
-    """The usage that Groq puts into its own member of the last chunk."""
-    return x_groq.get("usage") if isinstance(x_groq, dict) else None

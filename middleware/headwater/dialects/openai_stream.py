@@ -1,7 +1,8 @@
 """Read an OpenAI stream of chunks as it passes. Rewrites nothing but its end, and in a gateway what the gateway asked for.
 
 Injected: usage was asked for in the client's place, so events go on whole, without their usage. The footprint goes into the
-last event that carries usage, else to the top level of the event with the last finish reason.
+last event that carries usage, else to the top level of the event with the last finish reason. That one waits for the event
+behind it, which comes at once: some servers send usage there though nobody asked.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
-from headwater.dialects import edits, openai_shapes
+from headwater.dialects import edits, openai_shapes, openai_usage
 from headwater.dialects.base import Addition
 from headwater.dialects.openai_shapes import Chunk, Shape, StreamChoice
 from headwater.dialects.sse import Event
@@ -28,10 +29,10 @@ class _Kind(Enum):
     QUIET = 0
     """No data: a comment, a blank line."""
     ORDINARY = 1
-    FINISH = 2
-    """The last finish reason, and no word on usage."""
-    FINISH_WAITS = 3
-    """The last finish reason, with usage, or with `null` where usage will be: what comes next decides."""
+    TRAILING = 2
+    """Behind the last finish reason, and neither text nor usage: what Azure's filters found, and the like."""
+    END = 3
+    """A finish reason, or usage behind the last one: what comes next decides whether it is where the footprint goes."""
     USAGE = 4
     """No choices, but usage."""
     DONE = 5
@@ -51,16 +52,13 @@ class OpenAIStream(HoldingStream):
         self._injected = usage_injected
         self._finished: set[object] = set()
         self._counts: Any = None
-        self._timings: Any = None
+        self._times: dict[str, Any] = {}
         self._swallowed_last = False
 
     @property
     def told(self) -> Told:
         """The upstream's own counts and times, the last value seen."""
-        return Told(
-            usage=openai_shapes.usage_of(self._counts, self._timings),
-            busy_s=openai_shapes.busy_s_of(self._timings),
-        )
+        return openai_usage.told(self._counts, self._times)
 
     def _piece(self, raw: bytes, out: list[bytes]) -> None:
         sent_count = self._begun()
@@ -87,27 +85,25 @@ class OpenAIStream(HoldingStream):
                 self._held = edits.with_siblings(self._held, event)
                 self._ready = self._swallowed_last = True
                 return
+            if kind is _Kind.TRAILING:
+                self._quiet(edits.without_usage(event) if self._injected else raw, out)
+                return
             out.append(self._let_go(None))
         if self._injected:
             self._injected_piece(event, kind, out)
-        elif self._ends_here(kind):
-            self._hold(raw, sent_count, ready=kind is not _Kind.FINISH_WAITS)
+        elif kind in (_Kind.END, _Kind.USAGE) and not self._released:
+            # Usage behind the last finish reason is the last word. Whatever else seems to be may be followed by it: also
+            # where nobody asked (OpenRouter), and a choice may be the last though more were asked for.
+            self._hold(raw, sent_count, ready=kind is _Kind.USAGE and self.complete)
         else:
             out.append(raw[sent_count:])
-
-    def _ends_here(self, kind: _Kind) -> bool:
-        if self._released:
-            return False
-        if kind is _Kind.FINISH:
-            return not self._usage_asked
-        return kind in (_Kind.USAGE, _Kind.FINISH_WAITS)
 
     def _injected_piece(self, event: Event, kind: _Kind, out: list[bytes]) -> None:
         if kind is _Kind.USAGE:
             self._swallowed_last = True
             return
         raw = edits.without_usage(event)
-        if kind in (_Kind.FINISH, _Kind.FINISH_WAITS) and not self._released:
+        if kind is _Kind.END and not self._released:
             self._held = raw
         else:
             out.append(raw)
@@ -130,39 +126,42 @@ class OpenAIStream(HoldingStream):
                 self.complete = True
                 return _Kind.DONE
             return _Kind.ORDINARY
+        has_counts = self._read_usage(chunk)  # OpenRouter's errors have usage too
         if openai_shapes.is_error(chunk):
             self.failed = True
             return _Kind.ORDINARY
-        self._read_usage(chunk)
         if not chunk.choices:
-            return _Kind.USAGE if chunk.usage and isinstance(chunk.usage, dict) else _Kind.ORDINARY
-        return self._read_choices(chunk.choices, chunk, event)
+            if has_counts or (chunk.usage and isinstance(chunk.usage, dict)):
+                return _Kind.USAGE
+            return _Kind.TRAILING if self.complete else _Kind.ORDINARY
+        return self._read_choices(chunk.choices, chunk, event, has_counts=has_counts)
 
-    def _read_usage(self, chunk: Chunk) -> None:
-        counts = chunk.usage or openai_shapes.groq_usage(chunk.x_groq)
-        if openai_shapes.has_counts(counts):
+    def _read_usage(self, chunk: Chunk) -> bool:
+        """Take the counts and times, the last of each; whether there were counts."""
+        counts = openai_usage.counts_of(chunk.usage, chunk.x_groq, chunk.choices or ())
+        if counts is not None:
             self._counts = counts
-        if isinstance(chunk.timings, dict):
-            self._timings = chunk.timings
+        self._times.update(openai_usage.times_of(chunk))
+        return counts is not None
 
-    def _read_choices(self, choices: list[StreamChoice], chunk: Chunk, event: Event) -> _Kind:
-        finished_now = False
+    def _read_choices(self, choices: list[StreamChoice], chunk: Chunk, event: Event, *, has_counts: bool) -> _Kind:
+        finished_now = has_text = False
         for choice in choices:
             index = choice.index if isinstance(choice.index, int) else 0
             text = openai_shapes.text_of(choice)
             if text:
+                has_text = True
                 self._keep(index, text)
             if choice.finish_reason:  # some servers say "" for null
                 finished_now = True
                 self._finished.add(index)
-        if finished_now and len(self._finished) >= self._choices_count:
-            self.complete = True
-            # `null` promises usage to come, unless it is only said out of habit (SGLang): the next event tells. Where the
-            # client asked, its usage chunk is the place, and nothing else need wait.
-            waits = isinstance(chunk.usage, dict) or (chunk.usage is None and not self._usage_asked)
-            return _Kind.FINISH_WAITS if waits else _Kind.FINISH
-        is_plain = not isinstance(chunk.usage, dict) and chunk.timings is None
-        if self._stencils is not None and not finished_now and len(choices) == 1 and is_plain:
+        if finished_now:
+            self.complete = self.complete or len(self._finished) >= self._choices_count
+            # Where the client asked, its usage is the place, and nothing else need wait.
+            return _Kind.END if has_counts or not self._usage_asked else _Kind.ORDINARY
+        if self.complete and not has_text:
+            return _Kind.END if has_counts else _Kind.TRAILING
+        if self._stencils is not None and len(choices) == 1 and not has_counts and chunk.timings is None:
             self._stencils.learn(event.raw, event.data or b"")
         return _Kind.ORDINARY
 

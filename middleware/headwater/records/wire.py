@@ -90,6 +90,8 @@ class ChatRequest:
     usage_asked: bool = False
     """The client itself asked for usage on its stream."""
     choices_count: int = 1
+    drafts_ratio: float = 1.0
+    """Answers generated for each that is returned (`best_of`): what is counted here is counted so many times."""
     images_count: int = 0
     is_lookup: bool = False
     raw: bytes = field(default=b"", repr=False)
