@@ -13,9 +13,11 @@ from tests.clients import canned, houses
 from tests.clients.houses import Case, Document
 
 Places = dict[str, str]
+Harm = dict[str, str]
 
 HIDDEN: Final = ""
 """A place that no footprint is shown at."""
+NO_HARM: Final = ""
 Counts = tuple[int | None, int | None]
 _COUNTED: Final[Counts] = (None, None)
 
@@ -81,3 +83,26 @@ def assert_charged(document: Document, places: Places, *, silent: frozenset[str]
     assert found == expected
     assert all(usage.output_tokens for usage in usages if usage.source != "upstream")
     assert all(charge.amounts is not None for charge in document.charges)
+
+
+def harm_of(document: Document) -> Harm:
+    """What each addition does to the streams that the client reads, where it does harm: `raises`, other `text`, or another
+    `result` of an accumulator. One more chunk in a list of chunks is no harm here."""
+    found: Harm = {}
+    for addition, run in document.added.items():
+        harm = {
+            _harm(case, document.bare[name]) for name, case in run.items() if {"stream", "helper"} & set(name.split())
+        }
+        if harm - {NO_HARM}:
+            found[addition] = " ".join(sorted(harm - {NO_HARM}))
+    return found
+
+
+def _harm(case: Case, bare: Case) -> str:
+    if "error" in case:
+        return "raises"
+    if case["text"] != bare["text"] or case["calls"] != bare["calls"]:
+        return "text"
+    if not isinstance(bare["reply"], list) and houses.without_footprint(case) != bare:
+        return "result"
+    return NO_HARM

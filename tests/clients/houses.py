@@ -1,4 +1,5 @@
-"""The three servers that every client is run against: the upstream bare, wrapped in the middleware, and behind the gateway.
+"""The servers that every client is run against: the upstream bare, wrapped in the middleware, behind the gateway, and, for
+comparison, with things put into its streams that Headwater does not put there.
 
 All on real sockets. Runs a client's script as a process of its own that sees the client's packages and nothing of this one's
 environment, and gives what it printed together with what was charged for it.
@@ -24,6 +25,7 @@ from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.records import Charge
 from tests.clients import upstream
+from tests.clients.additions import ADDITIONS, Adding
 
 ROOT: Final = Path(__file__).parents[2]
 _RUN_S: Final = 400.0
@@ -36,12 +38,13 @@ Run = dict[str, Case]
 
 @dataclass(frozen=True)
 class Document:
-    """What one client printed of its calls at the three servers, and the charges that they left."""
+    """What one client printed of its calls at the servers, and the charges that they left."""
 
     version: str
     bare: Run
     wrapped: Run
     gateway: Run
+    added: dict[str, Run]
     charges: tuple[Charge, ...]
 
 
@@ -52,16 +55,18 @@ class Houses:
     bare: str
     wrapped: str
     gateway: str
+    added: dict[str, str]
     meters: tuple[Meter, Meter]
 
     def document(self, command: Sequence[str | Path], home: Path, **environment: str) -> Document:
         """Run a client's script; its addresses are appended to the command."""
         charged = set(self._charges())
-        urls = (self.bare, self.wrapped, self.gateway)
+        urls = (self.bare, self.wrapped, self.gateway, *self.added.values())
         found = run_script([*command, *urls], home, **environment)
         charges = tuple(charge for key, charge in self._charges().items() if key not in charged)
-        bare, wrapped, gateway = found["runs"]
-        return Document(found["version"], bare, wrapped, gateway, charges)
+        bare, wrapped, gateway, *added = found["runs"]
+        runs = dict(zip(self.added, added, strict=True))
+        return Document(found["version"], bare, wrapped, gateway, runs, charges)
 
     def _charges(self) -> dict[str, Charge]:
         assert all(meter.ledger.flush(10.0) for meter in self.meters)
@@ -85,7 +90,7 @@ def run_script(command: Sequence[str | Path], home: Path, **environment: str) ->
 
 @contextlib.contextmanager
 def serving(data_dir: Path) -> Iterator[Houses]:
-    """Serve the three for as long as the `with` lasts; both meters keep the same ledger."""
+    """Serve them all for as long as the `with` lasts; both meters keep the same ledger."""
     with contextlib.ExitStack() as stack:
 
         def served(app: ASGIApp) -> str:
@@ -102,7 +107,8 @@ def serving(data_dir: Path) -> Iterator[Houses]:
         bare = served(upstream.app())
         wrapped = served(FootprintMiddleware(upstream.app(), meter=meters[0]))
         gateway = served(FootprintMiddleware(Gateway(bare), meter=meters[1]))
-        yield Houses(bare, wrapped, gateway, meters)
+        added = {name: served(Adding(upstream.app(), addition)) for name, addition in ADDITIONS.items()}
+        yield Houses(bare, wrapped, gateway, added, meters)
 
 
 def without_footprint(case: Case) -> Case:

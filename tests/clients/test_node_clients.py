@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.clients.expectations import Places, assert_charged, assert_unchanged, assert_visible, hidden
+from tests.clients.expectations import Harm, Places, assert_charged, assert_unchanged, assert_visible, harm_of, hidden
 from tests.clients.houses import ROOT, Document, Houses
 
 FOLDER: Final = Path(__file__).with_name("node")
@@ -23,11 +23,12 @@ _OPENAI_SILENT: Final = frozenset({"chat stream", "chat stream tool", "chat help
 
 @dataclass(frozen=True, eq=False)
 class Client:
-    """A client: its script, its package, and where it shows the footprint."""
+    """A client: its script, its package, where it shows the footprint, and what each of `additions` would do to its streams."""
 
     script: str
     package: str
     places: Places
+    harm: Harm = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
 
 
@@ -56,6 +57,7 @@ CLIENTS: Final = (
             "responses helper": "usage",
             "responses helper tool": "usage",
         },
+        {"event": "raises", "chunk": "raises"},
         _OPENAI_SILENT,
     ),
     Client(
@@ -70,8 +72,13 @@ CLIENTS: Final = (
         },
     ),
     # Of chat completions the AI SDK keeps the raw usage over @ai-sdk/openai-compatible only.
-    Client("ai_openai", "@ai-sdk/openai", hidden(*_AI_CHAT) | dict.fromkeys(_AI_RESPONSES, "usage.raw")),
-    Client("ai_compatible", "@ai-sdk/openai-compatible", dict.fromkeys(_AI_CHAT, "usage.raw")),
+    Client(
+        "ai_openai",
+        "@ai-sdk/openai",
+        hidden(*_AI_CHAT) | dict.fromkeys(_AI_RESPONSES, "usage.raw"),
+        {"event": "result"},
+    ),
+    Client("ai_compatible", "@ai-sdk/openai-compatible", dict.fromkeys(_AI_CHAT, "usage.raw"), {"event": "result"}),
     Client(
         "ai_anthropic",
         "@ai-sdk/anthropic",
@@ -86,6 +93,7 @@ CLIENTS: Final = (
             "generate stream": "[-1].usageMetadata",
             "generate stream tool": "[-1].usageMetadata",
         },
+        {"repeated": "text"},
     ),
     Client(
         "ollama",
@@ -99,6 +107,7 @@ CLIENTS: Final = (
             "generate stream": "[-1]",
             "embed": "top",
         },
+        {"event": "raises", "chunk": "raises"},
     ),
 )
 
@@ -144,6 +153,15 @@ def test_every_call_is_charged_once(client: Client, document_of: Callable[[Clien
     document = document_of(client)
 
     assert_charged(document, client.places, silent=client.silent)
+
+
+@clients
+def test_what_is_added_to_a_stream_and_not_folded_harms_just_these(
+    client: Client, document_of: Callable[[Client], Document]
+) -> None:
+    document = document_of(client)
+
+    assert harm_of(document) == client.harm
 
 
 @clients
