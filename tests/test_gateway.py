@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import threading
@@ -104,6 +105,18 @@ class Upstream:
         return Response(await request.body(), headers={"x-up": "1"}, media_type="application/x-any")
 
 
+class Compressing(Upstream):
+    """Compresses its streams where that is welcome."""
+
+    async def chat(self, request: Request) -> Response:
+        answer = await super().chat(request)
+        if "gzip" not in request.headers["accept-encoding"]:
+            return answer
+        body = await request.json()
+        whole = gzip.compress(b"".join(self.chunks("stream_options" in body)))
+        return Response(whole, media_type="text/event-stream", headers={"content-encoding": "gzip"})
+
+
 def _post(url: str, body: bytes, key: str = "sk-gw", path: str = CHAT) -> httpx.Response:
     return httpx.post(url + path, content=body, headers={"authorization": f"Bearer {key}"}, timeout=10)
 
@@ -142,6 +155,24 @@ def test_a_client_that_did_not_ask_for_usage_gets_the_same_stream_with_an_exact_
     assert events[-1].pop("timings") == {"prompt_ms": 10.0, "predicted_ms": 20.0}
     assert events == [json.loads(part[6:]) for part in STREAM]
     assert answer.content.endswith(DONE)
+
+
+@pytest.mark.parametrize("asking", [{}, {"stream_options": {"include_usage": True}}])
+def test_what_the_gateway_asked_for_is_taken_out_of_a_compressing_upstreams_stream_too(
+    start: Start, meter: Meter, key: str, asking: dict[str, Any]
+) -> None:
+    """A compressed stream cannot be edited, so where something must be taken out of it, none is asked for."""
+    url = start(FootprintMiddleware(Gateway(start(Compressing().app)), meter=meter))
+
+    answer = _post(url, request(stream=True, **asking), key)
+
+    assert answer.headers.get("content-encoding") == ("gzip" if asking else None)
+    events = [json.loads(part[6:]) for part in answer.content.split(b"\n\n") if part.startswith(b"data: {")]
+    assert any(each["choices"] == [] for each in events) == bool(asking)
+    assert meter.ledger.flush(10.0)
+    charge = meter.ledger.reader().receipt(answer.headers["headwater-id"])
+    assert charge is not None
+    assert (charge.outcome, charge.usage.source, charge.usage.output_tokens) == ("completed", "upstream", 4)
 
 
 def test_a_client_that_asked_for_usage_gets_it(start: Start, meter: Meter, key: str) -> None:

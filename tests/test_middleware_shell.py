@@ -22,8 +22,8 @@ from starlette.testclient import TestClient
 from headwater import config
 from headwater.dialects import find
 from headwater.dialects.whole import WholeReply
+from headwater.disclosing import Disclosing
 from headwater.errors import ConfigError, LedgerError
-from headwater.exchange import Exchange
 from headwater.identity import KEY_FILE
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
@@ -431,7 +431,7 @@ async def test_a_journal_that_fails_never_harms_a_reply_too_large_to_hold(
     assert meter.telemetry.failures_count == 2
 
 
-@pytest.mark.parametrize("part", ["read_reply", "stream_reader", "_with_headers", "fold"])
+@pytest.mark.parametrize("part", ["read_reply", "stream_reader", "headed", "fold"])
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_whatever_fails_between_two_messages_the_reply_goes_out_once_and_whole(
     meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch, part: str, streaming: bool
@@ -441,7 +441,7 @@ async def test_whatever_fails_between_two_messages_the_reply_goes_out_once_and_w
 
     dialect = find("POST", CHAT)
     assert dialect is not None
-    owner: Any = {"_with_headers": Exchange, "fold": WholeReply}.get(part, type(dialect))
+    owner: Any = {"headed": Disclosing, "fold": WholeReply}.get(part, type(dialect))
     monkeypatch.setattr(owner, part, fail)
     chunks = STREAM_WITH_USAGE if streaming else [reply()[:50], reply()[50:]]
     kind = b"text/event-stream" if streaming else b"application/json"

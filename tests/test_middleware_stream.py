@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from headwater.dialects import find
 from headwater.ledger import Reader
@@ -612,3 +612,27 @@ async def test_drafts_that_were_thrown_away_count_too_where_tokens_are_counted_h
 
     tokens = seen.json["footprint"]["tokens"]
     assert (tokens["output"], tokens["source"]) == (3 * best_of, source)
+
+
+@pytest.mark.parametrize("first", [b"", b": keep-alive\n\n"])
+async def test_a_stream_that_calls_itself_json_is_not_held(meter: Meter, key: str, first: bytes) -> None:
+    chunks = [part for part in (first, *STREAM_WITH_USAGE) if part]
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        for number, chunk in enumerate(chunks):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            assert len(seen_at_once) >= number, "held back"
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    seen_at_once: list[bytes] = []
+    seen = await call(
+        FootprintMiddleware(app, meter=meter),
+        request(**ASKING),
+        key=key,
+        on_message=lambda each: seen_at_once.append(each.messages[-1].get("body", b"")),
+    )
+
+    assert unfolded(seen.body) == b"".join(chunks)
+    assert b'"footprint"' in seen.body

@@ -14,31 +14,38 @@ from typing import Final, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headwater import disclosure, headers
+from headwater import headers
 from headwater.bodies import Copy
-from headwater.dialects.base import Addition, Dialect, Reply, StreamReader
+from headwater.decoded import DecodedCopy, DecodedStream, codings_of
+from headwater.dialects.base import Addition, Dialect, StreamReader
+from headwater.dialects.sse import SSE
+from headwater.disclosing import Disclosed, Disclosing
+from headwater.encodings import BROKEN
 from headwater.errors import NotOurs
-from headwater.identity import ANONYMOUS
+from headwater.held import Held, charge_blind
 from headwater.meter import Meter
-from headwater.records import NOTHING_TOLD, Outcome, Target, Unknown
+from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Target
 from headwater.settlement import NOTHING_GENERATED, Settlement
 from headwater.watch import Watch
 
-_Mode = Literal["start", "json", "stream", "watch", "pass"]
+_Mode = Literal["start", "json", "stream", "pass"]
 # A provisional record a tenth of a second bounds what a SIGKILL can take from a stream's count, at 0.02 % of a core.
 _PROVISIONAL_EVERY_S: Final = 0.1
 _REFUSED: Final = frozenset({401, 403, 407})
+_EVENT_STARTS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")
 _ERRORS_FROM: Final = 400
 _NO_CONTENT: Final = frozenset({204, 205, 304})
+# What a server does beside the reply; it says nothing of it, and may come at any time.
+_BESIDE_A_REPLY: Final = frozenset({"http.response.push", "http.response.debug"})
 
 
 class Exchange:
     """One request and its reply, seen from between server and app."""
 
     __slots__ = (
-        "_answered", "_arrivals_s", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclose", "_feed", "_foldable",
-        "_has_begun", "_held", "_held_bytes", "_meter", "_mode", "_noted_count", "_reader", "_receive",
-        "_send", "_settlement", "_skim", "_start", "_timer", "_times", "usage_injected",
+        "_arrivals_s", "_asked", "_client_gone", "_clock_s", "_dialect", "_disclosing", "_feed", "_has_begun", "_held",
+        "_meter", "_mode", "_noted_count", "_reader", "_receive", "_send", "_settlement", "_skim", "_timer", "_times",
+        "usage_injected",
     )  # fmt: skip
 
     def __init__(
@@ -52,13 +59,12 @@ class Exchange:
         self._times: Watch | None = None
         self.usage_injected = False
         """Set by the gateway when it asked for usage in the client's place."""
-        self._disclose = headers.wants_disclosure(scope)
+        self._disclosing = Disclosing(meter, dialect, self._settlement, scope, send)
+        if self._disclosing.trailers is not None:
+            self._send = self._disclosing.trailers.send
         self._asked = Copy(meter.settings.limits.meter_bytes)
         self._mode: _Mode = "start"
-        self._start: Message | None = None
-        self._foldable = False
-        self._held: list[Message] = []
-        self._held_bytes = 0
+        self._held: Held | None = None
         self._reader: StreamReader | None = None
         self._feed: Callable[[bytes], tuple[bytes, bool]] | None = None
         """The reader's `feed`, as long as there is a stream to read."""
@@ -118,7 +124,11 @@ class Exchange:
             now_s = self._clock_s()
             if self._arrivals_s is not None:
                 self._arrivals_s.append(now_s)
-            await self._send(message)
+            try:
+                await self._send(message)
+            except OSError:  # so servers say that nobody is there any more
+                self._client_gone = True
+                raise
             times.waited_s += self._clock_s() - now_s
         elif self._feed is not None and message["type"] == "http.response.body":
             body = message.get("body", b"")
@@ -139,7 +149,11 @@ class Exchange:
             if out is not body or is_held or not self._has_begun or not message.get("more_body", False):
                 message = await self._take_chunk(message, out, now_s, is_held=is_held)
             if message:
-                await self._send(message)
+                try:
+                    await self._send(message)
+                except OSError:
+                    self._client_gone = True
+                    raise
             if times is not None:
                 times.waited_s += self._clock_s() - now_s
         elif self._mode == "pass":
@@ -151,8 +165,12 @@ class Exchange:
             except Exception as error:  # metering must not break the app's reply
                 self._meter.failed(error)
                 messages = self._let_go(message)
-            for outgoing in messages:
-                await self._send(outgoing)
+            try:
+                for outgoing in filter(None, messages):
+                    await self._send(outgoing)
+            except OSError:
+                self._client_gone = True
+                raise
 
     def _unread(self) -> bytes:
         """What a reader that failed still holds, as far as it will tell."""
@@ -169,12 +187,26 @@ class Exchange:
             return self._take_start(message)
         if self._mode == "start" and kind != "http.response.body":
             return [message]  # early hints and the like
-        if kind == "http.response.body" and self._mode == "json":
-            return await self._take_json(message)
-        if kind == "http.response.body" and self._mode == "watch":
-            return await self._watch(message)
+        if kind in _BESIDE_A_REPLY:
+            return [message]
+        if kind == "http.response.body" and self._held is not None:
+            if self._held.is_untouched and message.get("body", b"").startswith(_EVENT_STARTS):
+                return await self._take_unlabelled(self._held, message)
+            outgoing = await self._held.take(message, client_gone=self._client_gone)
+            if self._held.is_over:
+                self._mode, self._held = "pass", None
+            return outgoing
         # Files sent by path, trailers of a held reply and the like: let go, and look no further.
         return self._let_go(message)
+
+    async def _take_unlabelled(self, held: Held, message: Message) -> list[Message]:
+        """A stream of events that calls itself JSON, as some frameworks do unasked: it must not be held."""
+        (start,), self._held = held.give_up(), None
+        outgoing = self._take_reply(start, headers.of(start)._replace(content_type=SSE, is_json=False))
+        if self._feed is None:
+            return [*outgoing, message]
+        out, is_held = self._feed(message["body"])
+        return [*outgoing, await self._take_chunk(message, out, self._clock_s(), is_held=is_held)]
 
     def _let_go(self, message: Message) -> list[Message]:
         """Send everything held and this message, unchanged, and get out of the way."""
@@ -182,18 +214,24 @@ class Exchange:
         return held if held and held[-1] is message else [*held, message]
 
     def _give_up(self) -> list[Message]:
-        start, self._start = self._start, None
-        held, self._held = self._held, []
+        held = self._held.give_up() if self._held is not None else []
         if self._feed is not None and (rest := self._unread()):
             held = [*held, {"type": "http.response.body", "body": rest, "more_body": True}]
-        self._mode, self._feed, self._skim = "pass", None, None
-        return [start, *held] if start is not None else held
+        self._mode, self._held, self._feed, self._skim = "pass", None, None, None
+        return held
 
     async def _send_held(self) -> None:
         """The app broke off in the middle of a reply: the client gets as much of it as it would have got."""
         for message in self._give_up():
             with suppress(OSError):  # the client left, and the server says so
                 await self._send(message)
+        if self._disclosing.trailers is not None:
+            try:
+                await self._disclosing.trailers.close()
+            except OSError:
+                pass
+            except Exception as error:  # the app's own exception, if any, must go on
+                self._meter.failed(error)
 
     def _take_start(self, message: Message) -> list[Message]:
         if not self._settlement.is_admitted:
@@ -209,95 +247,37 @@ class Exchange:
             self._mode = "pass"
             self._settlement.settle_blind("upstream_error", NOTHING_GENERATED)
             return [message]
-        kind = headers.of(message)
-        if kind.is_disclosed:
-            # Headwater behind Headwater: what is nearer to the hardware has spoken, and has its own account.
-            self._disclose = False
-        self._foldable = self._disclose and self._meter.settings.disclosure.placement != "off" and kind.may_fold
-        if kind.is_encoded:
-            self._settle_blind("reply-encoded")
-            return [message]
-        settlement = self._settlement
+        return self._take_reply(message, headers.of(message))
+
+    def _take_reply(self, start: Message, kind: headers.Kind) -> list[Message]:
+        """A reply begins that may have an answer in it."""
+        self._disclosing.read(kind)
+        if kind.is_partial:
+            return self._pass_blind(start, "reply-partial")
+        codings = codings_of(kind.codings)
+        if codings is None:
+            return self._pass_blind(start, BROKEN)
+        settlement, meter_bytes = self._settlement, self._meter.settings.limits.meter_bytes
         reader = self._dialect.stream_reader(settlement.request, kind.content_type, usage_injected=self.usage_injected)
         if reader is not None:
+            reader = DecodedStream(reader, codings, meter_bytes) if codings else reader
+            outgoing = [self._disclosing.headed_stream(start)]
             self._mode, self._reader, self._times = "stream", reader, settlement.watch
             self._feed, self._arrivals_s = reader.feed, settlement.arrivals()
-            return [self._with_headers(message)]
+            return outgoing
         settlement.count_in(self._clock_s())
         if kind.is_json:
-            self._mode, self._start = "json", message
+            most_bytes = max(meter_bytes, self._meter.settings.limits.hold_bytes)
+            copy = DecodedCopy(codings, most_bytes) if codings else Copy(most_bytes)
+            self._mode = "json"
+            self._held = Held(self._meter, self._dialect, settlement, self._disclosing, start, copy)
             return []
-        self._settle_blind("reply-not-understood")
-        return [message]
+        return self._pass_blind(start, "reply-not-understood")
 
-    def _settle_blind(self, reason: str) -> None:
-        """Charge a request whose tokens will never be known."""
+    def _pass_blind(self, start: Message, reason: str) -> list[Message]:
         self._mode = "pass"
-        self._settlement.settle_blind("completed", Unknown(reason=reason))
-
-    # -- a JSON reply -----------------------------------------------------------------------------------------------
-
-    async def _take_json(self, message: Message) -> list[Message]:
-        body, more = message.get("body", b""), message.get("more_body", False)
-        self._held.append(message)
-        self._held_bytes += len(body)
-        hold_bytes = self._meter.settings.limits.hold_bytes
-        if more and (self._held_bytes > hold_bytes or (body and not body.strip())):
-            # Too large to hold, or whitespace that keeps the connection alive: it must go out now, without a footprint.
-            return self._start_watching()
-        if more:
-            return []
-        whole = body if len(self._held) == 1 else b"".join(part.get("body", b"") for part in self._held)
-        if len(whole) > hold_bytes:
-            return await self._end_watching(self._start_watching())
-        disclosed, reply = await self._settle_json(whole)
-        assert self._start is not None  # noqa: S101 - set when the mode became `json`
-        start, end = self._start, {"type": "http.response.body", "body": whole, "more_body": False}
-        if disclosed is not None:
-            folded = reply.fold(Addition(footprint=disclosed.body)) if self._foldable else None
-            length = None if folded is None else len(folded)
-            start = self._with_headers(start, footprint=disclosed.header, length=length)
-            end["body"] = whole if folded is None else folded
-        # Only now: had anything failed above, what is held would have gone out as it came.
-        self._start = None
-        self._held.clear()
-        self._mode = "pass"
-        return [start, end]
-
-    def _start_watching(self) -> list[Message]:
-        """Stop holding: what was held goes out with the headers that are known now; the rest is only read along."""
-        assert self._start is not None  # noqa: S101 - set when the mode became `json`
-        start = self._with_headers(self._start)
-        held, self._held, self._start, self._mode = self._held, [], None, "watch"
-        self._answered = Copy(self._meter.settings.limits.meter_bytes)
-        for part in held:
-            self._answered.add(part.get("body", b""))
-        return [start, *held]
-
-    async def _watch(self, message: Message) -> list[Message]:
-        self._answered.add(message.get("body", b""))
-        return [message] if message.get("more_body", False) else await self._end_watching([message])
-
-    async def _end_watching(self, outgoing: list[Message]) -> list[Message]:
-        whole = self._answered.whole()
-        try:
-            if whole is None:
-                self._settle_blind("reply-too-large")
-            else:
-                await self._settle_json(whole)
-        except Exception as error:  # what goes out is in our hands alone by now
-            self._meter.failed(error)
-        self._mode = "pass"
-        return outgoing
-
-    async def _settle_json(self, whole: bytes) -> tuple[disclosure.Disclosure | None, Reply]:
-        settlement = self._settlement
-        reply = self._dialect.read_reply(whole, settlement.request)
-        if reply.failed:
-            settlement.settle_blind("upstream_error", NOTHING_GENERATED)
-            return None, reply
-        settled = await settlement.close("completed", reply.told, reply.output_text)
-        return None if settled is None else disclosure.disclose(settlement.request_id, *settled), reply
+        charge_blind(self._settlement, reason)
+        return [start]
 
     # -- a stream ---------------------------------------------------------------------------------------------------
 
@@ -306,7 +286,8 @@ class Exchange:
         settlement, reader, more = self._settlement, self._reader, message.get("more_body", False)
         assert reader is not None  # noqa: S101 - set when the mode became `stream`
         # Neither an empty message nor a comment that keeps the connection alive begins a stream.
-        if not self._has_begun and bytes(message.get("body", b"")).strip()[:1] not in (b"", b":"):
+        said = reader.latest if isinstance(reader, DecodedStream) else message.get("body", b"")
+        if not self._has_begun and bytes(said).strip()[:1] not in (b"", b":"):
             self._has_begun = True
             settlement.saw_first_byte(now_s)
             self._note_progress()
@@ -347,7 +328,7 @@ class Exchange:
         try:
             if not self._settlement.is_settled:
                 disclosed = await self._settle_stream(reader, "upstream_error" if reader.failed else "completed")
-                addition = Addition(footprint=disclosed.body) if disclosed and self._foldable else None
+                addition = None if disclosed is None else disclosed.addition
         except Exception as error:  # the held event must go out
             self._meter.failed(error)
         try:
@@ -356,10 +337,21 @@ class Exchange:
             self._meter.failed(error)
             return reader.close()
 
-    async def _settle_stream(self, reader: StreamReader, outcome: Outcome) -> disclosure.Disclosure | None:
+    async def _settle_stream(self, reader: StreamReader, outcome: Outcome) -> Disclosed | None:
         settlement = self._settlement
+        if self._was_blind(reader):
+            return None
         settled = await settlement.close(outcome, reader.told, reader.output_text)
-        return None if settled is None else disclosure.disclose(settlement.request_id, *settled)
+        return None if settled is None else self._disclosing.disclose(*settled, is_stream=True)
+
+    def _was_blind(self, reader: StreamReader) -> bool:
+        """Whether the stream could not be decoded to its end; then it is charged as unknown."""
+        if not isinstance(reader, DecodedStream) or not reader.reason or reader.complete or reader.failed:
+            return False
+        unknown = charge_blind(self._settlement, reader.reason, client_gone=self._client_gone)
+        if unknown is not None:
+            self._disclosing.disclose(NO_USAGE, unknown, is_stream=True)
+        return True
 
     def _outcome(self, reader: StreamReader) -> Outcome:
         """How a stream ended: by its protocol's own terminator, never by the end of the body."""
@@ -384,16 +376,5 @@ class Exchange:
         settlement, reader = self._settlement, self._reader
         if reader is None:
             settlement.break_off("client_gone" if self._client_gone else "upstream_error", NOTHING_TOLD, str)
-        else:
+        elif not self._was_blind(reader):
             settlement.break_off(self._outcome(reader), reader.told, reader.output_text)
-
-    def _with_headers(self, start: Message, *, footprint: bytes | None = None, length: int | None = None) -> Message:
-        if not self._disclose:
-            return start
-        settlement, meter = self._settlement, self._meter
-        # The anonymous account is everybody's: what others did is nobody's business.
-        total = meter.ledger.period_total(settlement.user) if settlement.user != ANONYMOUS else None
-        period = None if total is None else disclosure.period(total, meter.wall_s())
-        return headers.disclosed(
-            start, request_id=settlement.request_id, footprint=footprint, period=period, length=length
-        )

@@ -164,7 +164,7 @@ class Gateway:
         if asking is None or exchange is None or dialect is None:
             return await self._fetch(scope, path, body)
         exchange.usage_injected = True
-        response = await self._fetch(scope, path, asking)
+        response = await self._fetch(scope, path, asking, is_plain=True)
         if response.status in _REJECTIONS:
             # The request may be wrong in itself: only an upstream that takes it without the option has rejected the option.
             response.release()
@@ -187,12 +187,16 @@ class Gateway:
             return None
         return None if asking == body else asking
 
-    def _outgoing(self, headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
-        """The client's headers, and who passed them on (RFC 9110 section 7.6.3): a loop is known by it."""
+    def _outgoing(self, headers: Iterable[tuple[bytes, bytes]], *, is_plain: bool) -> _Headers:
+        """The client's headers, and who passed them on (RFC 9110 section 7.6.3): a loop is known by it. `is_plain`: what
+        comes back must not be compressed, as something has to be taken out of it."""
         kept = [(name, value) for name, value in _without_hops(headers) if name not in _NOT_FORWARDED]
+        if is_plain:
+            kept = [(name, value) for name, value in kept if name != b"accept-encoding"]
+            kept.append((b"accept-encoding", b"identity"))
         return [*kept, (b"via", f"1.1 {self._pseudonym}".encode())]
 
-    async def _fetch(self, scope: Scope, path: bytes, body: bytes) -> aiohttp.ClientResponse:
+    async def _fetch(self, scope: Scope, path: bytes, body: bytes, *, is_plain: bool = False) -> aiohttp.ClientResponse:
         query: bytes = scope.get("query_string", b"")
         url = URL(
             f"{self.upstream}{path.decode('latin-1')}{'?' if query else ''}{query.decode('latin-1')}", encoded=True
@@ -200,7 +204,9 @@ class Gateway:
         return await self._open_session().request(
             scope["method"],
             url,
-            headers=[(_text(name), _text(value)) for name, value in self._outgoing(scope["headers"])],
+            headers=[
+                (_text(name), _text(value)) for name, value in self._outgoing(scope["headers"], is_plain=is_plain)
+            ],
             data=body or None,
             allow_redirects=False,
         )

@@ -9,8 +9,9 @@ from starlette.types import Message, Scope
 from headwater import disclosure
 
 _SEALS: Final = frozenset(
-    {b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature", b"signature-input", b"etag"}
+    {b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature", b"signature-input", b"content-range"}
 )
+_PARTIAL_CONTENT: Final = 206
 
 
 def plain(message: Message) -> Message:
@@ -37,30 +38,40 @@ class Kind(NamedTuple):
     content_type: bytes
     """In lower case, without parameters."""
     is_json: bool
-    is_encoded: bool
+    codings: tuple[bytes, ...]
+    """What its body is compressed with, the innermost first; empty where it is not."""
+    is_partial: bool
+    """It is a range of something, or several: no reply that can be read."""
     is_disclosed: bool
     """Another Headwater has disclosed its footprint already."""
     may_fold: bool
-    """The body may be touched: it is not digested, not signed, not tagged, and not marked `no-transform`."""
+    """The body may be touched: it is whole, not compressed, not digested, not signed, and not marked `no-transform`; and no
+    strong `ETag` names its very bytes (a weak one names what it means, and stays true; RFC 9110 section 8.8.1)."""
 
 
 def of(start: Message) -> Kind:
     """Read the headers of a response's start message."""
     content_type = b""
-    is_json = is_encoded = is_disclosed = False
-    may_fold = True
+    codings: list[bytes] = []
+    is_json = is_disclosed = False
+    is_partial = start["status"] == _PARTIAL_CONTENT
+    may_fold = not is_partial
     for raw_name, value in start["headers"]:
         name = raw_name.lower()
         if name == b"content-type":
             content_type = value.partition(b";")[0].strip().lower()
             is_json = content_type == b"application/json" or content_type.endswith(b"+json")
         elif name == b"content-encoding":
-            is_encoded = value.strip().lower() not in (b"", b"identity")
+            named = (each.strip().lower() for each in value.split(b","))
+            codings += (each for each in named if each not in (b"", b"identity"))
         elif name == b"headwater-id":
             is_disclosed = True
+        elif name == b"etag":
+            may_fold = may_fold and value.strip().startswith(b"W/")
         elif name in _SEALS or (name == b"cache-control" and b"no-transform" in value.lower()):
             may_fold = False
-    return Kind(content_type, is_json, is_encoded, is_disclosed, may_fold)
+            is_partial = is_partial or name == b"content-range"
+    return Kind(content_type, is_json, tuple(codings), is_partial, is_disclosed, may_fold and not codings)
 
 
 def disclosed(

@@ -152,10 +152,10 @@ class Meter:
         )
 
     def enter(self, charge: Charge, served: Served) -> None:
-        """Write a final charge into the journal and the metrics."""
+        """Write a final charge into the journal and the metrics, unless another sighting of it was charged."""
         self._document(served)
-        self.ledger.charge(charge)
-        self.telemetry.charged(charge)
+        if self.ledger.charge(charge):
+            self.telemetry.charged(charge)
 
     def user(self, scope: Mapping[str, Any]) -> str:
         """The pseudonym that a request is charged to. An operator's rule that fails finds nobody: `anonymous` pays."""

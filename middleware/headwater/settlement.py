@@ -99,7 +99,10 @@ class Settlement:
             return served  # the work was another exchange's
         if not request.stream:
             watch.count_in(meter.clock_s())
-        self._note(NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
+        if (
+            not request.is_background
+        ):  # else it goes on, and is charged where its end is seen, whatever becomes of this process
+            self._note(NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
         return served
 
     def saw_first_byte(self, now_s: float) -> None:
@@ -127,7 +130,7 @@ class Settlement:
 
     def note_progress(self, events_count: int, told: Told) -> None:
         """Write down how far the exchange has come: what to charge if this process dies now."""
-        if self.request.is_lookup:
+        if self.request.is_lookup or told.is_pending:
             return
         served, watch = self._admitted()
         so_far = Usage(input_tokens=None, output_tokens=events_count, source="estimated")
@@ -159,6 +162,7 @@ class Settlement:
         if self._is_dropped(told):
             self.drop()
             return None
+        self._find_server(told)
         usage = told.usage
         if not _is_whole(usage):
             generated = text()
@@ -182,6 +186,7 @@ class Settlement:
         if self._is_dropped(told):
             self.drop()
             return
+        self._find_server(told)
         if self._uncounted is not None:
             generated, told = self._uncounted
             outcome = "client_gone"
@@ -250,8 +255,17 @@ class Settlement:
             self._meter.failed(error)
 
     def _is_dropped(self, told: Told) -> bool:
-        """Whether another exchange is the one that counts: the generation goes on, or this one only looked it up."""
-        return told.is_pending or (self.request.is_lookup and not (told.once and told.usage))
+        """Whether another exchange is the one that counts: the generation goes on, this one only looked it up, or another
+        one was charged."""
+        if told.is_pending or (self.request.is_lookup and not (told.once and told.usage)):
+            return True
+        return bool(told.once) and self._meter.ledger.has_charged(_once(self._dialect, told))
+
+    def _find_server(self, told: Told) -> None:
+        """The deployment of a lookup: only its reply names the model."""
+        if self.request.is_lookup:
+            self.request = replace(self.request, model=told.model or None)
+            self._served = self._meter.serving.of(self.request.model)
 
     def _is_small(self, text: str) -> bool:
         return len(text) + len(self.request.raw) <= _INLINE_COUNT_CHARACTERS
@@ -268,9 +282,13 @@ class Settlement:
             output_tokens = round(made.tokens * self.request.drafts_ratio)
             sources.append("estimated" if self.request.drafts_ratio > 1 else made.source)
         if input_tokens is None and self.request.raw:
-            given = counter.count_prompt(self._dialect.prompt(self.request), model)
-            input_tokens = given.tokens
-            sources.append(given.source)
+            prompt = self._dialect.prompt(self.request)
+            if prompt.is_whole:
+                given = counter.count_prompt(prompt, model)
+                input_tokens = given.tokens
+                sources.append(given.source)
+            else:
+                sources.append("unknown")
         source = max(sources, key=_WORST_LAST.index)
         if source == "estimated":
             self._meter.note_estimate()

@@ -36,6 +36,11 @@ class Watch:
         self._seen: Observation | None = None
         self._arrivals_s: deque[float] | None = None
 
+    @property
+    def elapsed_s(self) -> float | None:
+        """How long it took, as it is charged; None before its end."""
+        return None if self._seen is None else self._seen.elapsed_s
+
     def count_in(self, now_s: float) -> None:
         """The server is at work on it: from now on it counts as in flight, if it did not already."""
         if self._entered_s is None:

@@ -180,6 +180,10 @@ def test_only_message_stop_completes_a_stream() -> None:
             {"input_tokens": 34, "output_tokens": 3, "iterations": [{"type": "message", "model": "m"}]},
             Usage(input_tokens=34, output_tokens=3, source="upstream"),
         ),
+        (
+            {"input_tokens": 3, "iterations": [{"type": ["compaction"], "input_tokens": 9}]},
+            Usage(input_tokens=9, output_tokens=None, source="upstream"),
+        ),
         ({"input_tokens": True, "output_tokens": "7"}, None),
         ({}, None),
     ],

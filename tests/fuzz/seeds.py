@@ -9,6 +9,7 @@ from headwater.records import Target
 from tests.dialects import streams
 from tests.dialects import test_bedrock as bedrock
 from tests.dialects import test_gemini as gemini
+from tests.dialects import test_openai_responses as responses
 from tests.dialects.test_anthropic import STREAMS as ANTHROPIC_STREAMS
 from tests.dialects.test_cohere import MESSAGE as COHERE_MESSAGE
 from tests.dialects.test_cohere import STREAMS as COHERE_STREAMS
@@ -80,6 +81,15 @@ SEEDS: dict[str, Seed] = {
         target=Target(method="POST", path="/v1/embeddings"),
         request=_json({"model": "m", "input": ["Hi", "you"]}),
         replies=(_json({"data": [{"embedding": [0.1]}], "usage": {"prompt_tokens": 2, "total_tokens": 2}}),),
+    ),
+    "openai-responses": Seed(
+        target=Target(method="POST", path="/v1/responses"),
+        request=_json({"model": "m", "input": _MESSAGES, "background": True, "stream": True, "tools": [{"name": "f"}]}),
+        replies=(
+            _json(responses.response()),
+            _json({"object": "response", "id": "r", "status": "queued", "background": True}),
+        ),
+        streams=tuple(responses.STREAMS.values()),
     ),
     "anthropic": Seed(
         target=Target(method="POST", path="/v1/messages"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import md5
 from typing import get_args
 
 from hypothesis import strategies as st
@@ -46,7 +47,7 @@ def charges(
 ) -> st.SearchStrategy[Charge]:
     """Any charge."""
     times = st.integers(0, 2**45) if times_ms is None else times_ms
-    return st.builds(
+    made = st.builds(
         Charge,
         request_id=st.binary(min_size=10, max_size=10).map(lambda seed: ulid.new(1_795_435_200_000, lambda _: seed)),
         user=USERS,
@@ -81,5 +82,10 @@ def charges(
         ).flatmap(_metered),
         amounts=st.none() | amounts_of(amounts),
         reason=st.sampled_from(["", "model-not-in-catalog"]),
-        once=st.sampled_from(["", "0e" * 16]),
     )
+    return st.builds(_once, made, st.booleans())
+
+
+def _once(charge: Charge, can_be_seen_again: bool) -> Charge:
+    """With and without a mark of its own: two charges with one mark would count as one."""
+    return replace(charge, once=md5(charge.request_id.encode(), usedforsecurity=False).hexdigest() * can_be_seen_again)

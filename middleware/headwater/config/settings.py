@@ -251,11 +251,19 @@ class FactorSettings(_Section):
 
 
 class DisclosureSettings(_Section):
-    """`[disclosure]`. `usage`: fold into the reply's usage; `off`: headers and receipts only. `cost`: receipts over HTTP show
+    """`[disclosure]`. `usage`: fold into the reply's usage; `top`: to the end of the object that contains it; `off`: headers
+    and receipts only. `compat`: say it in the words of others too, on OpenAI's routes. `cost`: receipts over HTTP show
     what a request cost by the `[[tariff]]`; whoever sees it can work out the prices."""
 
-    placement: Literal["usage", "off"] = "usage"
+    placement: Literal["usage", "top", "off"] = "usage"
+    compat: tuple[Literal["neuralwatt", "greenpt"], ...] = ()
     cost: bool = False
+
+    @model_validator(mode="after")
+    def _has_place(self) -> Self:
+        if self.compat and self.placement == "off":
+            raise ValueError('compat puts fields into replies, placement = "off" forbids it; leave one of them out')
+        return self
 
 
 class LimitSettings(_Section):

@@ -15,10 +15,12 @@ from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from headwater.dialects.openai_chat import OpenAIChat
 from headwater.dialects.openai_completions import OpenAICompletions
 from headwater.dialects.openai_embeddings import OpenAIEmbeddings
+from headwater.dialects.openai_responses import OpenAIResponses
 
 DIALECTS: tuple[Dialect, ...] = (
     OpenAIChat(),
     OpenAICompletions(),
+    OpenAIResponses(),
     OpenAIEmbeddings(),
     Anthropic(),
     Gemini(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -33,11 +34,20 @@ def fold(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> list
     if place is None or (usage is None and splice.members(text) is None):
         return None  # what was found by its name is in a proved object
     edits = [(place[0], place[1] + b'"footprint":' + addition.footprint)]
-    end = splice.end_of_object(text) if addition.beside else None
+    beside = _not_there_yet(addition.beside, splice.members(text) or {}) if addition.beside else b""
+    end = splice.end_of_object(text) if beside else None
     if end is not None:
         # Where the footprint itself stands at the end of the top level, this comes behind it.
-        edits.append((end[0], (b"," if end[0] == place[0] else end[1]) + addition.beside))
+        edits.append((end[0], (b"," if end[0] == place[0] else end[1]) + beside))
     return edits
+
+
+def _not_there_yet(beside: bytes, known: Mapping[str, bytes]) -> bytes:
+    """Of some members those whose names the object does not have: what the upstream says stands."""
+    offered = splice.members(b"{" + beside + b"}") or {}
+    if not offered.keys() & known.keys():
+        return beside
+    return b",".join(msgspec.json.encode(name) + b":" + value for name, value in offered.items() if name not in known)
 
 
 def folded(text: bytes, addition: Addition, path: tuple[str, ...] = USAGE) -> bytes | None:

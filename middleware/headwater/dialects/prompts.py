@@ -18,6 +18,7 @@ class PromptBuilder:
         self._pictures: list[Picture] = []
         self._audio_s = 0.0
         self._messages_count = self._names_count = self._tokens_count = self._uncounted_parts_count = 0
+        self._is_whole = True
 
     def done(self) -> Prompt:
         """What was collected."""
@@ -30,6 +31,7 @@ class PromptBuilder:
             audio_s=self._audio_s,
             tokens_count=self._tokens_count,
             uncounted_parts_count=self._uncounted_parts_count,
+            is_whole=self._is_whole,
         )
 
     def begin_message(self) -> None:
@@ -83,3 +85,7 @@ class PromptBuilder:
     def add_uncounted(self) -> None:
         """A part that nobody can count from outside."""
         self._uncounted_parts_count += 1
+
+    def add_unseen(self) -> None:
+        """Context of any length that the server has and the request only names: the prompt cannot be counted."""
+        self._is_whole = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from headwater.ledger import schema
@@ -12,13 +12,37 @@ _LARGEST_INCREMENT: Final = 2**63 - 1
 
 
 class Batch(NamedTuple):
-    """Charges of one journal and one shard, in sequence."""
+    """Charges of one journal and one shard, in sequence. One that others may show too (`once`) is a batch of its own."""
 
     journal_id: str
     shard: int
     previous: int
     last: int
     charges: Sequence[tuple[Charge, bytes]]
+
+    @property
+    def once(self) -> str:
+        """What all sightings of its only charge share; "" where all its charges count."""
+        return self.charges[0][0].once if len(self.charges) == 1 else ""
+
+
+Numbered = tuple[int, Charge, bytes]
+"""A charge, its sequence number in its journal, and its packed form."""
+
+
+def runs(numbered: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    """Charges in their order, divided into those that make one batch."""
+    run: list[Numbered] = []
+    for each in numbered:
+        if each[1].once:
+            if run:
+                yield run
+            yield [each]
+            run = []
+        else:
+            run.append(each)
+    if run:
+        yield run
 
 
 Sums = dict[str, tuple[int, dict[str, int]]]

@@ -21,6 +21,7 @@ from headwater.ledger.stats import Stats
 from headwater.records import Charge, PeriodTotal
 
 MOST_LATE_COUNT: Final = 10_000
+MOST_SIGHTED_COUNT: Final = 10_000
 
 
 class Ledger:
@@ -58,6 +59,8 @@ class Ledger:
         self._known_documents: set[str] = set()
         self._late: deque[tuple[str, bytes]] = deque()
         """Charges that the journal did not take; a disk may have room again."""
+        self._sighted: dict[str, None] = {}
+        """What was charged here of what can be seen more than once: the latest, so that asking again writes nothing."""
 
     def share(self, name: str, load: Load, clock_s: Callable[[], float]) -> None:
         """Add up, with all processes that use this name on this store, what a load has in flight. From the next start on.
@@ -114,13 +117,21 @@ class Ledger:
         """Journal what to charge if this process dies now; a later one for the same request replaces it."""
         self._writable().provisional(charge.request_id, packing.pack(charge))
 
-    def charge(self, charge: Charge) -> None:
-        """Journal a charge. From here on it counts, once.
+    def has_charged(self, once: str) -> bool:
+        """Whether this process knows that it charged another sighting of the same generation. Where it does not know, the
+        store does."""
+        return once in self._sighted
+
+    def charge(self, charge: Charge) -> bool:
+        """Journal a charge. From here on it counts, once. False: another sighting of it was charged here, this one is not.
 
         Raises:
             LedgerError: the journal cannot be written now. The charge waits in memory and is written with the next one
                 that can be; it is lost if this process dies before.
         """
+        if self.has_charged(charge.once):
+            self.forget(charge.request_id)
+            return False
         try:
             journal, payload = self._writable(), packing.pack(charge)
         except LedgerError:
@@ -132,10 +143,19 @@ class Ledger:
         except LedgerError:
             if len(self._late) < MOST_LATE_COUNT:
                 self._late.append((charge.request_id, payload))
+                self._sight(charge.once)
             else:
                 self.stats.lost += 1
             raise
         self.stats.journalled += 1
+        self._sight(charge.once)
+        return True
+
+    def _sight(self, once: str) -> None:
+        if once:
+            self._sighted[once] = None
+            if len(self._sighted) > MOST_SIGHTED_COUNT:
+                del self._sighted[next(iter(self._sighted))]
 
     def _write_late(self, journal: Journal) -> None:
         while self._late:

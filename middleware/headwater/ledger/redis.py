@@ -153,7 +153,7 @@ class Store:
             self._client.set(schema.basis_key(document_hash), document, nx=True)
 
     def apply(self, batch: Batch) -> dict[tuple[str, str], list[int]]:
-        """Apply a batch whole. Returns the new totals of its user months, in the order of PERIOD_TOTAL_FIELDS.
+        """Apply a batch whole, but for what was counted before. Returns the new totals of its user months, in the order of PERIOD_TOTAL_FIELDS.
 
         Raises:
             Behind: the batch does not follow what is stored; nothing was changed.
@@ -163,6 +163,7 @@ class Store:
         keys = [schema.journal_key(batch.shard), schema.stream_key(batch.shard), schema.users_key(batch.shard)]
         keys += sums
         keys += [schema.receipt_key(batch.shard, charge.request_id) for charge, _ in batch.charges]
+        keys += [schema.once_key(batch.shard, batch.once)] if batch.once else []
         arguments: list[str | int | bytes] = [
             batch.journal_id,
             batch.previous,
@@ -174,6 +175,7 @@ class Store:
             schema.RECEIPT_TTL_S,
             schema.STREAM_FIELD,
             json.dumps(schema.PERIOD_TOTAL_FIELDS),
+            schema.ONCE_TTL_S if batch.once else 0,
             *(packed for _, packed in batch.charges),
         ]
         with refusals():

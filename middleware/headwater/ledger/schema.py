@@ -20,6 +20,7 @@ META: Final = "hw1:meta"
 DAY_TTL_S: Final = 400 * 86_400
 MONTH_TTL_S: Final = 6 * 366 * 86_400
 RECEIPT_TTL_S: Final = 48 * 3_600
+ONCE_TTL_S: Final = DAY_TTL_S
 LEDGER_RETENTION_MS: Final = DAY_TTL_S * 1_000
 STREAM_FIELD: Final = "c"
 
@@ -111,6 +112,14 @@ def labels_key(shard: int) -> str:
 def receipt_key(shard: int, request_id: str) -> str:
     """The packed charge of one request."""
     return f"hw1:{{s{shard:02d}}}:q:{request_id}"
+
+
+def once_key(shard: int, once: str) -> str:
+    """The packed charge of the first sighting of a generation that more than one exchange can show.
+
+    On the shard of whom it was charged to: in a cluster, users of different shards who show the same one are both charged.
+    """
+    return f"hw1:{{s{shard:02d}}}:once:{once}"
 
 
 def user_key(shard: int, user: str, period: str) -> str:

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from headwater.ledger import packing, schema
-from headwater.ledger.batch import Batch
+from headwater.ledger.batch import Batch, Numbered, runs
 from headwater.ledger.connection import StoreError
 from headwater.ledger.durability import Durability
 from headwater.ledger.frames import START, Frame, Kind, Position
 from headwater.ledger.redis import Behind, Store
 from headwater.ledger.stats import Stats
 from headwater.ledger.tail import Tail, head_of
-from headwater.records import Charge
 
 log: Final = getLogger("headwater.ledger")
 
@@ -126,7 +125,7 @@ class Shipment:
         return Position(self._after_pending.segment, frames[-1].end)
 
     def _apply(self, frames: list[Frame], sequences: dict[int, int]) -> None:
-        charges: dict[int, list[tuple[int, Charge, bytes]]] = {}
+        charges: dict[int, list[Numbered]] = {}
         lowest = min(sequences.values())
         for frame in frames:
             if frame.kind == Kind.DOCUMENT:
@@ -144,19 +143,20 @@ class Shipment:
         for shard, numbered in charges.items():
             self._apply_shard(shard, numbered, sequences)
 
-    def _apply_shard(self, shard: int, numbered: list[tuple[int, Charge, bytes]], sequences: dict[int, int]) -> None:
-        batch = Batch(
-            journal_id=self.journal_id,
-            shard=shard,
-            previous=sequences[shard],
-            last=numbered[-1][0],
-            charges=[(charge, packed) for _, charge, packed in numbered],
-        )
-        totals = self._store.apply(batch)
-        sequences[shard] = batch.last
-        self._stats.shipped += len(numbered)
-        if self._on_totals is not None:
-            self._on_totals(totals)
+    def _apply_shard(self, shard: int, numbered: list[Numbered], sequences: dict[int, int]) -> None:
+        for run in runs(numbered):
+            batch = Batch(
+                journal_id=self.journal_id,
+                shard=shard,
+                previous=sequences[shard],
+                last=run[-1][0],
+                charges=[(charge, packed) for _, charge, packed in run],
+            )
+            totals = self._store.apply(batch)
+            sequences[shard] = batch.last
+            self._stats.shipped += len(run)
+            if self._on_totals is not None:
+                self._on_totals(totals)
 
     def _note_damage(self, seq: int) -> None:
         if self._seen_seq is not None and seq > self._seen_seq + 1 and seq > self._gap_until + 1:

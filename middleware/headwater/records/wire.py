@@ -66,7 +66,7 @@ class Told:
 
     `busy_s`: its own prefill and decode time. `remote`: who else did the work (Ollama's cloud), "" for itself. `once`: its
     own id of the generation, where more than one exchange can show the same one; "" elsewhere. `is_pending`: it is still at
-    work, and another exchange will tell.
+    work, and another exchange will tell. `model`: who did it, where the request does not say (a lookup); "" elsewhere.
     """
 
     usage: Usage | None = None
@@ -75,6 +75,7 @@ class Told:
     remote: str = ""
     once: str = ""
     is_pending: bool = False
+    model: str = ""
 
 
 NOTHING_TOLD = Told()
@@ -83,7 +84,8 @@ NOTHING_TOLD = Told()
 @record
 class ChatRequest:
     """What a dialect read in a request. `raw` is its body, kept only until the exchange ends. `is_lookup`: it asks for what
-    another exchange began; neither its time nor its prompt is seen here."""
+    another exchange began; neither its time nor its prompt is seen here. `is_background`: it only begins what another exchange
+    will show."""
 
     model: str | None
     stream: bool = False
@@ -94,6 +96,7 @@ class ChatRequest:
     """Answers generated for each that is returned (`best_of`): what is counted here is counted so many times."""
     images_count: int = 0
     is_lookup: bool = False
+    is_background: bool = False
     raw: bytes = field(default=b"", repr=False)
 
 
@@ -121,7 +124,8 @@ class Prompt:
     """A request as far as its tokens can be counted here. Held only while it is counted.
 
     `texts`: contents, roles and names, in order. `tokens_count`: tokens that came as such, in a prompt of token ids.
-    `audio_s`: seconds of sound. `uncounted_parts_count`: files and the like, which nobody can count from outside.
+    `audio_s`: seconds of sound. `uncounted_parts_count`: files and the like, which nobody can count from outside. `is_whole`:
+    False where the server adds a context of its own, so that what is here is no count of the prompt.
     """
 
     texts: tuple[str, ...] = field(default=(), repr=False)
@@ -132,6 +136,7 @@ class Prompt:
     audio_s: float = 0.0
     tokens_count: int = 0
     uncounted_parts_count: int = 0
+    is_whole: bool = True
 
 
 @record
