@@ -4,10 +4,15 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench fuzz accuracy clean
+.PHONY: help install demo test test-clients lint format bench fuzz accuracy clean
+
+REQUIREMENTS := tests/clients/requirements
+CLIENTS := $(patsubst $(REQUIREMENTS)/%.txt,.venv/clients/%.done,$(wildcard $(REQUIREMENTS)/*.txt))
+NODE_CLIENTS := tests/clients/node
+NODE_TESTS := tests/clients/test_node_clients.py
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3"; exit 1; }
@@ -26,13 +31,33 @@ $(BIN)/python:
 	@$(BIN)/headwater vocab install
 	@touch .venv/demo.done $@
 
+# Each set of clients in a folder of its own: their versions rule each other out, and none may touch those of the tests.
+.venv/clients/%.done: $(REQUIREMENTS)/%.txt | $(BIN)/python
+	@echo "installing the clients of $< into .venv/clients/$*"
+	@rm -rf .venv/clients/$*
+	@$(PIP) --no-compile --target .venv/clients/$* --requirement $<
+	@touch $@
+
+.venv/clients.done: $(CLIENTS)
+	@du -sm .venv/clients | awk '{print "the clients that the tests run take " $$1 " MB"}'
+	@touch $@
+
+$(NODE_CLIENTS)/node_modules/.done: $(NODE_CLIENTS)/package.json $(NODE_CLIENTS)/package-lock.json
+	@command -v npm >/dev/null || { echo "Node 20 or newer with npm is needed for make test-clients: https://nodejs.org"; exit 1; }
+	@echo "installing the clients for Node: 130 MB in $(NODE_CLIENTS)/node_modules"
+	@cd $(NODE_CLIENTS) && npm ci --loglevel=error
+	@touch $@
+
 install: .venv/demo.done ## make .venv and install headwater with the demo into it
 
 demo: .venv/demo.done ## a real model, a real ledger, two users; ONCE=1 ends after the statement, PORT=N
 	@exec $(BIN)/headwater demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-test: .venv/test.done ## run the tests with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=97
+test: .venv/test.done .venv/clients.done ## run the tests with branch coverage
+	@$(BIN)/python -m pytest --ignore $(NODE_TESTS) --cov --cov-report=term --cov-fail-under=97
+
+test-clients: .venv/test.done $(NODE_CLIENTS)/node_modules/.done ## the clients for Node against real servers; needs node and npm
+	@$(BIN)/python -m pytest $(NODE_TESTS)
 
 lint: .venv/test.done ## ruff and strict types over package, tests, bench and examples
 	@$(BIN)/ruff check .
@@ -55,4 +80,4 @@ accuracy: .venv/test.done ## our estimates and others' against measured rows: RO
 	@$(BIN)/python bench/accuracy.py --rows $(or $(ROWS),../shared/data/mlenergy_dev.csv) --peers
 
 clean: ## remove .venv and caches (the ledger and the model file live in your user folders)
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv $(NODE_CLIENTS)/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -102,9 +102,37 @@ def test_bytes_that_are_no_events_go_through(body: bytes, at: list[int]) -> None
     assert run(cut(body, at), injected=True, footprint=None).sent == body
 
 
-@pytest.mark.parametrize(
-    "name", ["asked", "llamacpp", "mistral", "groq", "vllm", "azure", "tools", "commented", "long"]
-)
+def test_usage_that_a_server_sends_unasked_in_its_last_finish_event_stays() -> None:
+    body = delta("Hi") + delta(finish="stop", usage=streams.USAGE) + DONE
+
+    for chunks in ([body], bytewise(body), eventwise(body)):
+        assert run(chunks, injected=True, footprint=None).sent == body
+        folded = run(chunks, injected=True)
+        assert folded.sent == run(chunks, asked=True).sent
+        assert folded.sent.count(b'"footprint":' + FOOTPRINT) == 1
+
+
+def test_usage_of_a_finish_event_behind_which_more_comes_is_running_usage() -> None:
+    first, last = (delta(finish="stop", index=index, usage=streams.USAGE) for index in (0, 1))
+    plain = delta(finish="stop", index=0) + delta("b", index=1)
+
+    seen = run(eventwise(first + delta("b", index=1) + last + DONE), injected=True, n=2, footprint=None)
+
+    assert seen.sent == plain + last + DONE
+
+
+def test_usage_in_one_of_two_finish_events_stays_in_the_last_one_only() -> None:
+    with_usage = [delta(finish="stop", index=index, usage=streams.USAGE) for index in (0, 1)]
+    without = [delta(finish="stop", index=index) for index in (0, 1)]
+
+    for first, last, expected in (
+        (with_usage[0], without[1], without[0] + without[1]),
+        (without[0], with_usage[1], without[0] + with_usage[1]),
+    ):
+        assert run(eventwise(first + last + DONE), injected=True, n=2, footprint=None).sent == expected + DONE
+
+
+@pytest.mark.parametrize("name", ["asked", "llamacpp", "groq", "vllm", "azure", "tools", "commented", "long"])
 def test_the_footprint_goes_to_the_top_level_of_the_finish_event(name: str) -> None:
     seen = run(eventwise(STREAMS[name]), injected=True)
 

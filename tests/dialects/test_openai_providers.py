@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,7 @@ STREAMS: dict[str, tuple[bytes, Usage]] = {
 names = st.sampled_from(sorted(STREAMS))
 
 
-def parsed(sent: bytes) -> list[dict[str, object]]:
+def parsed(sent: bytes) -> list[dict[str, Any]]:
     return [json.loads(each[6:]) for each in eventwise(sent) if each.startswith(b"data: {")]
 
 
@@ -195,15 +196,19 @@ def test_whole_and_bytewise_are_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STREAMS)
-def test_a_client_in_whose_place_usage_was_asked_for_gets_a_footprint_and_no_usage(name: str) -> None:
+def test_a_client_in_whose_place_usage_was_asked_for_gets_a_footprint_and_no_usage_but_what_the_finish_has(
+    name: str,
+) -> None:
     body, expected = STREAMS[name]
 
     seen = run(eventwise(body), injected=True)
 
     assert seen.usage == expected
     documents = parsed(seen.sent)
-    assert sum("footprint" in each for each in documents) == 1
-    assert not any(each.get("usage") for each in documents)
+    shown = [each["usage"] for each in documents if each.get("usage")]
+    assert sum("footprint" in each for each in (*documents, *shown)) == 1
+    assert all(each["choices"][0]["finish_reason"] for each in documents if each.get("usage"))
+    assert all("footprint" in each for each in shown)
 
 
 def test_what_filters_say_behind_the_finish_keeps_its_place_and_the_finish_its_footprint() -> None:

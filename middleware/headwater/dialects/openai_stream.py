@@ -4,7 +4,8 @@ The end is held until [DONE], or the end of the body: what an upstream says of i
 (Neuralwatt's comment, GreenPT's chunk) is then known when the footprint is made. Only an event without text waits, and
 [DONE] comes with it or right behind it. Injected: usage was asked for in the client's place, so events go on whole, without
 their usage. The footprint goes into the last event that carries usage, else to the top level of the event with the last
-finish reason: some servers send usage behind that one though nobody asked.
+finish reason: some servers send usage behind that one though nobody asked. Where the last finish reason itself has usage and
+none follows (Mistral; llama.cpp's legacy completions), it was not sent for the asking, and stays.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class OpenAIStream(HoldingStream):
         self._counts: Any = None
         self._times: dict[str, Any] = {}
         self._swallowed_last = False
+        self._ends_with_usage = False
+        self._keeps_usage = False
 
     @property
     def told(self) -> Told:
@@ -85,12 +88,13 @@ class OpenAIStream(HoldingStream):
                 self._ready = True
                 return
             if kind is _Kind.USAGE and self._injected:
-                self._held = edits.with_siblings(self._held, event)
+                self._held = edits.with_siblings(self._without_usage(self._held), event)
                 self._swallowed_last = True
                 return
             if kind is _Kind.TRAILING:
                 self._quiet(edits.without_usage(event) if self._injected else raw, out)
                 return
+            self._held = self._without_usage(self._held)
             out.append(self._let_go(None))
         if self._injected:
             self._injected_piece(event, kind, out)
@@ -105,14 +109,19 @@ class OpenAIStream(HoldingStream):
         if kind is _Kind.USAGE:
             self._swallowed_last = True
             return
-        raw = edits.without_usage(event)
         if kind is _Kind.END and not self._released:
-            self._held = raw
+            self._keeps_usage = self._ends_with_usage
+            self._held = event.raw if self._keeps_usage else edits.without_usage(event)
         else:
-            out.append(raw)
+            out.append(edits.without_usage(event))
+
+    def _without_usage(self, held: bytes) -> bytes:
+        """The held event, behind which more came: its usage was running usage."""
+        keeps_usage, self._keeps_usage = self._keeps_usage, False
+        return edits.raw_without_usage(held) if keeps_usage else held
 
     def _let_go(self, addition: Addition | None) -> bytes:
-        if addition is not None and self._injected:
+        if addition is not None and self._injected and not self._keeps_usage:
             # The client did not ask for usage: there is none in what it gets.
             addition = replace(addition, placement="top")
         return super()._let_go(addition)
@@ -158,6 +167,7 @@ class OpenAIStream(HoldingStream):
             if choice.finish_reason:  # some servers say "" for null
                 finished_now = True
                 self._finished.add(index)
+        self._ends_with_usage = finished_now and has_counts and isinstance(chunk.usage, dict)
         if finished_now:
             self.complete = self.complete or len(self._finished) >= self._choices_count
             # Where the client asked, its usage is the place, and nothing else need wait.
