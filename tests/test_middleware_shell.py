@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from headwater import config
 from headwater.dialects import find
-from headwater.dialects.whole import WholeReply
+from headwater.dialects.kit.whole import WholeReply
 from headwater.disclosing import Disclosing
 from headwater.errors import ConfigError, LedgerError
 from headwater.identity import KEY_FILE

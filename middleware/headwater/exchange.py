@@ -17,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from headwater import headers
 from headwater.bodies import Copy
 from headwater.decoded import DecodedCopy, DecodedStream, codings_of
-from headwater.dialects import energy_reports
 from headwater.dialects.base import Addition, Dialect, StreamReader
-from headwater.dialects.sse import SSE
+from headwater.dialects.kit import energy_reports
+from headwater.dialects.kit.sse import SSE
 from headwater.disclosing import Disclosed, Disclosing
 from headwater.encodings import BROKEN
 from headwater.errors import NotOurs

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from starlette.types import Message, Scope
 
 from headwater import disclosure
-from headwater.dialects import energy_reports
+from headwater.dialects.kit import energy_reports
 from headwater.records import EnergyReport
 
 _SEALS: Final = frozenset(

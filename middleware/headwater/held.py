@@ -8,8 +8,8 @@ from __future__ import annotations
 from starlette.types import Message
 
 from headwater.bodies import Copy
-from headwater.dialects import energy_reports
 from headwater.dialects.base import Dialect, Reply
+from headwater.dialects.kit import energy_reports
 from headwater.disclosing import Disclosed, Disclosing
 from headwater.meter import Meter
 from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Unknown

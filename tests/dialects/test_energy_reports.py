@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects import energy_reports
 from headwater.dialects.anthropic import Anthropic
 from headwater.dialects.base import StreamReader
+from headwater.dialects.kit import energy_reports
+from headwater.dialects.kit.sse import Framer
+from headwater.dialects.kit.stream import WatchingStream
 from headwater.dialects.openai_chat import OpenAIChat
-from headwater.dialects.sse import Framer
-from headwater.dialects.stream import WatchingStream
 from headwater.records import NOTHING_TOLD, ChatRequest, EnergyReport, Told
 from tests.dialects import streams
 from tests.dialects.payloads import payload

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects.eventstream import MOST_HEADERS_BYTES, MOST_MESSAGE_BYTES, Message, MessageFramer, read_headers
+from headwater.dialects.kit.eventstream import (
+    MOST_HEADERS_BYTES,
+    MOST_MESSAGE_BYTES,
+    Message,
+    MessageFramer,
+    read_headers,
+)
 from tests.dialects.frames import event, header, message, prelude
 from tests.dialects.streams import bytewise, cut
 

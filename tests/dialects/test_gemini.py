@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headwater.dialects import find
 from headwater.dialects.gemini import Gemini, GeminiEmbed
 from headwater.dialects.gemini_shapes import text_of, usage_of
-from headwater.dialects.lenient import json_object
+from headwater.dialects.kit.lenient import json_object
 from headwater.records import ChatRequest, Target, Tool, Usage
 from tests.dialects.payloads import payload
 from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, eventwise, feed, unfolded

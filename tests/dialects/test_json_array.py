@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects.json_array import ArrayFramer, Element
+from headwater.dialects.kit.json_array import ArrayFramer, Element
 from tests.dialects.payloads import payload
 from tests.dialects.streams import bytewise, cut
 

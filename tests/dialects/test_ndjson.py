@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects.ndjson import Line, LineFramer
+from headwater.dialects.kit.ndjson import Line, LineFramer
 from tests.dialects.streams import bytewise, cut
 
 lines = st.lists(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects.lenient import count
+from headwater.dialects.kit.lenient import count
 from headwater.dialects.openai_chat import OpenAIChat
 from headwater.records import Target, Usage
 from tests.dialects import providers, streams

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.dialects import find, openai_responses
-from headwater.dialects.lenient import json_object
+from headwater.dialects.kit.lenient import json_object
 from headwater.dialects.openai_responses import OpenAIResponses, usage_of
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Target, Told, Tool, Usage

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.dialects.sse import Event
+from headwater.dialects.kit.sse import Event
 from headwater.records import Usage
 from tests.dialects import streams
 from tests.dialects.streams import (
@@ -365,7 +365,7 @@ def test_a_chunk_that_only_a_lenient_parser_reads_is_read() -> None:
 
 
 def test_an_event_without_end_is_passed_on_and_no_longer_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headwater.dialects.stream._MOST_EVENT_BYTES", 1000)
+    monkeypatch.setattr("headwater.dialects.kit.stream._MOST_EVENT_BYTES", 1000)
     body = delta("Hi") + b"data: " + b"x" * 2000 + b"\n\n" + streams.ASKED
 
     for injected in (False, True):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.dialects.anthropic import Anthropic
+from headwater.dialects.kit.pictures import base64_bytes, picture_size, size_of
 from headwater.dialects.openai_chat import OpenAIChat
-from headwater.dialects.pictures import base64_bytes, picture_size, size_of
 from headwater.records import ChatRequest, Picture
 
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwater.dialects.kit.sounds import sound_s
 from headwater.dialects.openai_chat import OpenAIChat
-from headwater.dialects.sounds import sound_s
 from headwater.records import ChatRequest
 
 

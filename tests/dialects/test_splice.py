@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects import splice
+from headwater.dialects.kit import splice
 
 json_values = st.recursive(
     st.none()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.dialects.sse import Event, Framer
+from headwater.dialects.kit.sse import Event, Framer
 
 pieces_of_sse = st.lists(
     st.sampled_from([b"data: x", b"data:", b":c", b"\n", b"\r", b"\r\n", b"\xe2\x80\xa8", b"a", b"\xef\xbb\xbf"]),

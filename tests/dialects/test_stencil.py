@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwater.dialects import openai_stream
-from headwater.dialects import stencil as stencils_module
+from headwater.dialects.kit import stencil as stencils_module
+from headwater.dialects.kit.sse import Event
+from headwater.dialects.kit.stencil import Stencil, Stencils
+from headwater.dialects.kit.texts import Texts
 from headwater.dialects.openai_shapes import Chunk, Shape, StreamChoice
-from headwater.dialects.sse import Event
-from headwater.dialects.stencil import Stencil, Stencils
-from headwater.dialects.texts import Texts
 from tests.dialects import streams
 from tests.dialects.streams import DONE, bytewise, delta, event, eventwise, run, tool_delta, usage_event
 

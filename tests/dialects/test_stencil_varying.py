@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headwater.dialects import stencil as stencils_module
-from headwater.dialects.lenient import json_object, string, within
-from headwater.dialects.sse import Event
-from headwater.dialects.stencil import Stencil, Stencils
+from headwater.dialects.kit import stencil as stencils_module
+from headwater.dialects.kit.lenient import json_object, string, within
+from headwater.dialects.kit.sse import Event
+from headwater.dialects.kit.stencil import Stencil, Stencils
 
 TEXT_START = re.compile(rb'"(?:delta|content)"\s*:\s*"')
 NUMBER = re.compile(rb'"(n)"\s*:\s*')

@@ -18,11 +18,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from headwater.dialects.base import Operation
-from headwater.dialects.eventstream import EVENT_STREAM, Message, MessageFramer
-from headwater.dialects.lenient import compact, count, json_object, objects, string, total, within
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.stream import WatchingStream
-from headwater.dialects.whole import WholeReply
+from headwater.dialects.kit.eventstream import EVENT_STREAM, Message, MessageFramer
+from headwater.dialects.kit.lenient import compact, count, json_object, objects, string, total, within
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.stream import WatchingStream
+from headwater.dialects.kit.whole import WholeReply
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 # The name of an inference profile is an ARN, which has slashes of its own.

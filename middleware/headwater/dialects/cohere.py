@@ -13,12 +13,12 @@ from functools import partial
 from typing import Any, Final
 
 from headwater.dialects.base import Operation, StreamReader
-from headwater.dialects.lenient import count, json_object, objects, string, within
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.sse import SSE
-from headwater.dialects.stencil import Stencils
-from headwater.dialects.stream import EventStream, Turn
-from headwater.dialects.whole import WholeReply
+from headwater.dialects.kit.lenient import count, json_object, objects, string, within
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.sse import SSE
+from headwater.dialects.kit.stencil import Stencils
+from headwater.dialects.kit.stream import EventStream, Turn
+from headwater.dialects.kit.whole import WholeReply
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from headwater.dialects.base import Operation
 from headwater.dialects.cohere import usage_of
-from headwater.dialects.lenient import json_object, objects, string, within
-from headwater.dialects.ndjson import LineFramer
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.sse import SSE, Framer
-from headwater.dialects.stencil import Stencils
-from headwater.dialects.stream import EventStream, Framing, Turn
-from headwater.dialects.whole import WholeReply
+from headwater.dialects.kit.lenient import json_object, objects, string, within
+from headwater.dialects.kit.ndjson import LineFramer
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.sse import SSE, Framer
+from headwater.dialects.kit.stencil import Stencils
+from headwater.dialects.kit.stream import EventStream, Framing, Turn
+from headwater.dialects.kit.whole import WholeReply
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 

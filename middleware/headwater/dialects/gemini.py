@@ -15,12 +15,12 @@ from urllib.parse import unquote
 from headwater.dialects import gemini_shapes as shapes
 from headwater.dialects.base import Operation, StreamReader
 from headwater.dialects.gemini_shapes import USAGE, listed, member
-from headwater.dialects.json_array import JSON, ArrayFramer
-from headwater.dialects.lenient import any_json, count, json_object, objects, within
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.sse import SSE
-from headwater.dialects.stream import EventStream, Turn, WatchingStream
-from headwater.dialects.whole import WholeReply
+from headwater.dialects.kit.json_array import JSON, ArrayFramer
+from headwater.dialects.kit.lenient import any_json, count, json_object, objects, within
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.sse import SSE
+from headwater.dialects.kit.stream import EventStream, Turn, WatchingStream
+from headwater.dialects.kit.whole import WholeReply
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 _GENERATE: Final = re.compile(r"/(?:models|tunedmodels|endpoints)/([^/]+):(stream)?generatecontent/*$", re.IGNORECASE)

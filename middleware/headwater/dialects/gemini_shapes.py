@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from headwater.dialects.lenient import compact, count, objects, string, total, within
-from headwater.dialects.prompts import PromptBuilder
+from headwater.dialects.kit.lenient import compact, count, objects, string, total, within
+from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.records import Usage
 
 _UPPER: Final = re.compile(r"[A-Z]")

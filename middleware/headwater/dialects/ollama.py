@@ -11,14 +11,14 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from headwater.dialects import edits
 from headwater.dialects.base import Operation, StreamReader
-from headwater.dialects.lenient import count, json_object, objects, seconds, string, within
-from headwater.dialects.ndjson import NDJSON, LineFramer
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.stencil import Stencils
-from headwater.dialects.stream import EventStream, Turn
-from headwater.dialects.whole import WholeReply
+from headwater.dialects.kit import edits
+from headwater.dialects.kit.lenient import count, json_object, objects, seconds, string, within
+from headwater.dialects.kit.ndjson import NDJSON, LineFramer
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.stencil import Stencils
+from headwater.dialects.kit.stream import EventStream, Turn
+from headwater.dialects.kit.whole import WholeReply
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 

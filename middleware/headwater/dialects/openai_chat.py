@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from headwater.dialects import openai_family
 from headwater.dialects.base import Operation
-from headwater.dialects.lenient import count, json_object, objects, within
+from headwater.dialects.kit.lenient import count, json_object, objects, within
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.whole import WholeReply
 from headwater.dialects.openai_stream import OpenAIStream
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.whole import WholeReply
 from headwater.records import ChatRequest, Prompt, Target
 
 _IMAGE: Final = b"image_url"

@@ -10,11 +10,11 @@ from typing import Any
 
 from headwater.dialects import openai_family
 from headwater.dialects.base import Operation
-from headwater.dialects.lenient import count, json_object, objects
+from headwater.dialects.kit.lenient import count, json_object, objects
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.whole import WholeReply
 from headwater.dialects.openai_chat import add_message
 from headwater.dialects.openai_stream import OpenAIStream
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.whole import WholeReply
 from headwater.records import ChatRequest, Prompt, Target
 
 

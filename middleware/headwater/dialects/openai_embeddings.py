@@ -11,11 +11,11 @@ import msgspec
 
 from headwater.dialects import openai_family
 from headwater.dialects.base import Operation, StreamReader
-from headwater.dialects.lenient import count, json_object, objects, within
+from headwater.dialects.kit.lenient import count, json_object, objects, within
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.whole import WholeReply
 from headwater.dialects.openai_completions import add_prompts
 from headwater.dialects.openai_shapes import Shape
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.whole import WholeReply
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 

@@ -11,8 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headwater.dialects import openai_usage, splice
-from headwater.dialects.lenient import any_json
+from headwater.dialects import openai_usage
+from headwater.dialects.kit import splice
+from headwater.dialects.kit.lenient import any_json
+from headwater.dialects.kit.sse import SSE
+from headwater.dialects.kit.whole import WholeReply
 from headwater.dialects.openai_shapes import (
     MessageBody,
     MessageChoice,
@@ -24,8 +27,6 @@ from headwater.dialects.openai_shapes import (
     text_of,
 )
 from headwater.dialects.openai_stream import OpenAIStream
-from headwater.dialects.sse import SSE
-from headwater.dialects.whole import WholeReply
 from headwater.errors import DialectError
 from headwater.records import ChatRequest, Target
 

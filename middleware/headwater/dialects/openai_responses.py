@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from headwater.dialects import openai_usage
 from headwater.dialects.base import Operation
-from headwater.dialects.lenient import json_object, objects, string, within
-from headwater.dialects.prompts import PromptBuilder
-from headwater.dialects.sse import SSE
-from headwater.dialects.stencil import Stencils
-from headwater.dialects.stream import EventStream, Turn
-from headwater.dialects.whole import WholeReply
+from headwater.dialects.kit.lenient import json_object, objects, string, within
+from headwater.dialects.kit.prompts import PromptBuilder
+from headwater.dialects.kit.sse import SSE
+from headwater.dialects.kit.stencil import Stencils
+from headwater.dialects.kit.stream import EventStream, Turn
+from headwater.dialects.kit.whole import WholeReply
 from headwater.errors import DialectError, NotOurs
 from headwater.records import NOTHING_TOLD, ChatRequest, Prompt, Target, Told, Usage
 

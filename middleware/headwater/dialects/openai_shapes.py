@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from headwater.dialects.lenient import any_json, count, within
+from headwater.dialects.kit.lenient import any_json, count, within
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T", bound=msgspec.Struct)

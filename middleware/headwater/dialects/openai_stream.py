@@ -15,12 +15,13 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final
 
-from headwater.dialects import edits, openai_shapes, openai_usage
+from headwater.dialects import openai_shapes, openai_usage
 from headwater.dialects.base import Addition
+from headwater.dialects.kit import edits
+from headwater.dialects.kit.sse import Event
+from headwater.dialects.kit.stencil import Stencils
+from headwater.dialects.kit.stream import HoldingStream
 from headwater.dialects.openai_shapes import Chunk, Shape, StreamChoice
-from headwater.dialects.sse import Event
-from headwater.dialects.stencil import Stencils
-from headwater.dialects.stream import HoldingStream
 from headwater.records import Told
 
 _chunks: Final = Shape(Chunk, StreamChoice)

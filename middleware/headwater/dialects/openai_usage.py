@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from headwater.dialects.lenient import count, seconds, total, within
+from headwater.dialects.kit.lenient import count, seconds, total, within
 from headwater.records import Told, Usage
 
 _MS_PER_S: Final = 1000

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
-from headwater.dialects import edits, energy_reports
 from headwater.dialects.base import Addition, RawEvent
-from headwater.dialects.sse import Framer
-from headwater.dialects.stencil import Stencils
-from headwater.dialects.texts import Texts
+from headwater.dialects.kit import edits, energy_reports
+from headwater.dialects.kit.sse import Framer
+from headwater.dialects.kit.stencil import Stencils
+from headwater.dialects.kit.texts import Texts
 from headwater.records import EnergyReport, Told
 
 _MARKER_REACH: Final = 64

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from headwater.dialects.pictures import base64_bytes
+from headwater.dialects.kit.pictures import base64_bytes
 
 _HEAD_CHARS: Final = 16 * 1024
 _MOST_S: Final = 24 * 3600

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
-from headwater.dialects.lenient import json_object
+from headwater.dialects.kit.lenient import json_object
 
 Lesson = Callable[[bytes], tuple[int, str] | None]
 """Reads the data of one event: the choice that its text belongs to, and the text, if it is an ordinary one with one text

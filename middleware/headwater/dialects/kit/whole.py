@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from headwater.dialects import edits, energy_reports
 from headwater.dialects.base import Addition
+from headwater.dialects.kit import edits, energy_reports
 from headwater.records import NOTHING_TOLD, EnergyReport, Told
 
 

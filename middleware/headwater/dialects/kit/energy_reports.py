@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from headwater.dialects.lenient import any_json, string, within
+from headwater.dialects.kit.lenient import any_json, string, within
 from headwater.records import EnergyReport, Scheme, Told
 from headwater.units import J_PER_KWH, J_PER_WH, UNIT_SLIP_RATIO
 

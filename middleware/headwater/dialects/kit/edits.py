@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from headwater.dialects import splice
 from headwater.dialects.base import Addition, RawEvent
-from headwater.dialects.sse import Event
+from headwater.dialects.kit import splice
+from headwater.dialects.kit.sse import Event
 
 USAGE: Final = ("usage",)
 TOP_LEVEL: Final[tuple[str, ...]] = ()

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from headwater.dialects.lenient import objects, string, within
-from headwater.dialects.pictures import picture_size
-from headwater.dialects.sounds import sound_s
+from headwater.dialects.kit.lenient import objects, string, within
+from headwater.dialects.kit.pictures import picture_size
+from headwater.dialects.kit.sounds import sound_s
 from headwater.records import Picture, Prompt, Tool
 
 

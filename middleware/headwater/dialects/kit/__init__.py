@@ -1,0 +1,1 @@
+"""What dialects are made of: framings, streams that hold their end, the fold, kept text, prompts. Knows no API."""
