@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwater.dialects import openai_stream
+from headwater.dialects import anthropic, find, openai_stream
 from headwater.dialects.kit import stencil as stencils_module
 from headwater.dialects.kit.sse import Event
 from headwater.dialects.kit.stencil import Stencil, Stencils
 from headwater.dialects.kit.texts import Texts
 from headwater.dialects.openai_shapes import Chunk, Shape, StreamChoice
+from headwater.records import ChatRequest
 from tests.dialects import streams
-from tests.dialects.streams import DONE, bytewise, delta, event, eventwise, run, tool_delta, usage_event
+from tests.dialects.streams import DONE, bytewise, delta, event, eventwise, feed, run, tool_delta, usage_event
 
 ORDERS = [
     lambda text: delta(text, usage=None),
@@ -263,3 +264,37 @@ def test_an_escape_pair_that_came_in_two_chunks_is_one_character() -> None:
     kept.keep(0, b"\\ude00")
 
     assert kept.joined() == "😀"
+
+
+def padded(text: str, blanks_count: int) -> bytes:
+    """An event of Anthropic's own servers."""
+    raw = json.dumps({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+    return b"event: content_block_delta\ndata: " + raw[:-1].encode() + b" " * blanks_count + b"}\n\n"
+
+
+@given(st.lists(st.tuples(texts, st.integers(0, 30)), min_size=3, max_size=20))
+def test_blanks_before_the_last_brace_are_known_and_kept(words: list[tuple[str, int]]) -> None:
+    dialect = find("POST", "/v1/messages")
+    assert dialect is not None
+    chunks = [padded(*word) for word in words]
+    readers = [dialect.stream_reader(ChatRequest(model="m"), b"text/event-stream") for _ in range(2)]
+    assert readers[0] is not None
+    assert readers[1] is not None
+
+    eventwise_seen, bytewise_seen = feed(readers[0], chunks), feed(readers[1], bytewise(b"".join(chunks)))
+
+    assert eventwise_seen == bytewise_seen
+    assert eventwise_seen.sent == b"".join(chunks)
+    assert eventwise_seen.text == "".join(text for text, _ in words)
+
+
+def test_padded_events_are_not_decoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    stencil = Stencils(anthropic._TEXT_START, anthropic._lesson, padded=True)
+    event = Event(padded("one", 3))
+    stencil.learn(event.raw, event.data or b"")
+    known = stencil.latest
+
+    assert known is not None
+    assert [known.text(padded("two", count)) for count in (0, 1, 17)] == [b"two"] * 3
+    assert known.text(padded("two", 1).replace(b" }", b"\t}")) is None
+    assert known.text(padded("two", 1)[:-1]) is None

@@ -100,7 +100,8 @@ class AnthropicStream(EventStream):
     """The reader of one stream. The footprint goes into the usage of the last `message_delta`."""
 
     def __init__(self) -> None:
-        super().__init__(marker=_MARKER, stencils=Stencils(_TEXT_START, _lesson))
+        # Anthropic's own servers pad each event with blanks, so that its length tells nothing of its text.
+        super().__init__(marker=_MARKER, stencils=Stencils(_TEXT_START, _lesson, padded=True))
         self._counts: dict[str, Any] = {}
         self._is_output_known = False
         """A `message_delta` has said it: what `message_start` says of the output is no count."""

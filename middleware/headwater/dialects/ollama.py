@@ -23,6 +23,7 @@ from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 _MARKER: Final = re.compile(rb'"done"\s*:\s*true')
+_CREATED: Final = re.compile(rb'"(created_at)"\s*:\s*"')
 _TEXT_START: Final = re.compile(rb'"(?:content|response|thinking)"\s*:\s*"')
 _TEXTS: Final = ("thinking", "content", "response")
 _NS_PER_S: Final = 10**9
@@ -180,7 +181,7 @@ class OllamaStream(EventStream):
     """The reader of one stream. The footprint goes to the end of the line that says `"done":true`."""
 
     def __init__(self, model: str | None) -> None:
-        stencils = Stencils(_TEXT_START, _lesson)
+        stencils = Stencils(_TEXT_START, _lesson, varying=_CREATED)
         super().__init__(LineFramer(), marker=_MARKER, stencils=stencils, usage_path=edits.TOP_LEVEL)
         self._model = model
         self._told = told_of({}, model, has_text=False)

@@ -31,6 +31,7 @@ _BACKSLASH, _LF, _CR = b"\\\n\r"
 _NUMBER: Final = re.compile(rb"(?:0|[1-9][0-9]{0,17}+)(?![0-9])")
 _WORD: Final = re.compile(rb'[^"\\\x00-\x1f\x7f-\xff]*+')
 """What may stand in a hole that varies: a whole number as JSON writes it, or the inside of a string in plain ASCII."""
+_BLANKS: Final = re.compile(rb" *+")
 _NUMBER_PROBE: Final = 987654321987654321
 _WORD_PROBE: Final = "headwater-varies"
 
@@ -118,10 +119,20 @@ class Stencils:
     """The few stencils that a stream needs: one for each choice, or for reasoning and answer.
 
     `varying`: leads to the value of a top-level member, its group 1, that is another in each event: a whole number, or a
-    string, where it ends with the quote. For streams without a `rewrite`.
+    string, where it ends with the quote. `padded`: events may have blanks before their last brace, another number of them in
+    each. Both for streams without a `rewrite`, and one or the other.
     """
 
-    __slots__ = ("_known", "_lesson", "_lessons_count", "_misses_count", "_rewrite", "_text_start", "_varying")
+    __slots__ = (
+        "_known",
+        "_lesson",
+        "_lessons_count",
+        "_misses_count",
+        "_padded",
+        "_rewrite",
+        "_text_start",
+        "_varying",
+    )
 
     def __init__(
         self,
@@ -130,8 +141,10 @@ class Stencils:
         rewrite: Callable[[bytes], bytes] | None = None,
         *,
         varying: re.Pattern[bytes] | None = None,
+        padded: bool = False,
     ) -> None:
         self._text_start = text_start
+        self._padded = padded
         self._varying = varying
         self._lesson = lesson
         self._rewrite = rewrite
@@ -162,6 +175,8 @@ class Stencils:
         if learned is not None:
             if self._varying is not None:
                 loosen(learned, raw.find(data), self._varying, self._lesson)
+            elif self._padded:
+                pad(learned)
             self._known = [learned, *self._known[: _STENCILS_COUNT - 1]]
 
 
@@ -211,6 +226,14 @@ def loosen(stencil: Stencil, start: int, varying: re.Pattern[bytes], lesson: Les
         ):
             stencil.varying_tail = made[0]
             return
+
+
+def pad(stencil: Stencil) -> None:
+    """Make a hole in a stencil for the blanks before the last brace: there they are between the tokens of its JSON."""
+    body = stencil.tail.rstrip(b"\r\n")
+    if body.endswith(b"}") and not stencil.end:
+        before = body[:-1].rstrip(b" ")
+        stencil.varying_tail = Varying(before, _BLANKS, b"}" + stencil.tail[len(body) :])
 
 
 def _varying(text: bytes, found: re.Match[bytes]) -> tuple[Varying, bytes] | None:

@@ -148,8 +148,10 @@ class HoldingStream(ABC):
 
     def _shortcut(self) -> Callable[[bytes], bool] | None:
         stencil = self._stencils.latest if self._stencils is not None else None
-        if stencil is None or not stencil.is_simple:
+        if stencil is None or self._rewrites:
             return None
+        if not stencil.is_simple:
+            return self._texts.taker(stencil.choice, stencil.text)
         return self._texts.skimmer(stencil.choice, stencil.head, stencil.tail)
 
     def _known(self, raw: bytes) -> bytes | None:

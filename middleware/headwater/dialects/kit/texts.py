@@ -54,6 +54,19 @@ class Texts:
 
         return skim
 
+    def taker(self, choice: int, text_in: Callable[[bytes], bytes | None]) -> Callable[[bytes], bool]:
+        """The same for chunks in which more than the text varies: `text_in` tells the raw text of one, or None."""
+        append = self._of(choice).append
+
+        def take(data: bytes) -> bool:
+            text = text_in(data)
+            if text is None:
+                return False
+            append(text)
+            return True
+
+        return take
+
     def joined(self) -> str:
         """All text, one choice after the other."""
         self._join()
