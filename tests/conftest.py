@@ -20,9 +20,10 @@ from headwater.ledger import Ledger, Reader
 if TYPE_CHECKING:
     from headwater.meter import Meter
 
-# Runs share their machine: how long an example takes says nothing. In CI the same examples every time; elsewhere new ones.
+# Runs share their machine: how long an example takes says nothing. In CI the same examples every time, and fewer: all of them
+# are run elsewhere, where they are new each time, and bench/fuzz.py runs a million.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("here"), derandomize=True)
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, max_examples=60)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 MakeMeter = Callable[..., "Meter"]

@@ -102,6 +102,8 @@ def test_an_app_that_does_not_start_is_an_error_and_leaves_no_thread(caplog: pyt
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no"})
 
+    before = set(threading.enumerate())
+
     with (
         caplog.at_level(logging.CRITICAL),
         server.listening(0) as listener,
@@ -110,7 +112,7 @@ def test_an_app_that_does_not_start_is_an_error_and_leaves_no_thread(caplog: pyt
     ):
         pass
 
-    assert "headwater-gateway" not in {thread.name for thread in threading.enumerate()}
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_turn_without_a_footprint_says_why() -> None:

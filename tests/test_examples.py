@@ -99,7 +99,7 @@ def check(address: str) -> None:
     assert events[-1]["footprint"]["id"] == streamed.headers["headwater-id"]
     assert unfolded(streamed.content).rstrip().endswith(b"data: [DONE]")
     receipt = receipt_of(address + streamed.links["describedby"]["url"], "sk-ada")
-    assert (receipt["outcome"], receipt["tokens"]["source"]) == ("completed", "counted")
+    assert (receipt["outcome"], receipt["tokens"]["source"]) == ("completed", "estimated")
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

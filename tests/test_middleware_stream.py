@@ -23,7 +23,6 @@ from headwater.records import AccountRow, Charge
 from tests.asgi import (
     CHAT,
     DONE,
-    MODEL,
     STREAM,
     STREAM_WITH_USAGE,
     USAGE,
@@ -606,7 +605,7 @@ async def test_drafts_that_were_thrown_away_count_too_where_tokens_are_counted_h
 ) -> None:
     body = json.dumps({"choices": [{"text": "Hello there.", "index": 0, "finish_reason": "stop"}]}).encode()
     app = FootprintMiddleware(json_app(body), meter=meter)
-    asked = json.dumps({"model": MODEL, "prompt": "Say hello.", "best_of": best_of}).encode()
+    asked = json.dumps({"model": "gpt-4o", "prompt": "Say hello.", "best_of": best_of}).encode()
 
     seen = await call(app, asked, key=key, path="/v1/completions")
 
