@@ -108,9 +108,8 @@ class Settlement:
             return served  # the work was another exchange's
         if not request.stream:
             watch.count_in(meter.clock_s())
-        if (
-            not request.is_background
-        ):  # else it goes on, and is charged where its end is seen, whatever becomes of this process
+        if not request.is_background:
+            # One in the background goes on, and is charged where its end is seen, whatever becomes of this process.
             self._note(NO_USAGE, NOTHING_OBSERVED, _PROCESS_DIED)
         return served
 
