@@ -570,3 +570,16 @@ async def test_a_fault_of_ours_at_the_start_leaves_the_app_alone(monkeypatch: py
     assert (await call(app, request())).status == 200
     with pytest.raises(ConfigError, match="could not determine home directory"):
         _ = app.meter
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/embeddings", "/surveys/completions", "/v1/messages", "/surveys/1/responses", "/api/chat"]
+)
+async def test_another_app_with_a_path_of_the_same_name_is_left_alone(path: str, meter: Meter, key: str) -> None:
+    seen = await call(FootprintMiddleware(json_app(b'{"ok":true}'), meter=meter), b'{"text":"Hi"}', key=key, path=path)
+
+    assert await asyncio.to_thread(meter.ledger.flush, 10.0)
+    user = meter.identity.user(scope(key=key))
+    assert seen.body == b'{"ok":true}'
+    assert not any(name.startswith("headwater") for name in seen.headers)
+    assert meter.ledger.reader().user_row(user, meter.month()).requests_count == 0

@@ -76,7 +76,7 @@ def test_example_replies_are_read_alike(name: str, path: str, provider: str, fla
     document = json.loads(body)
     dialect = find("POST", path)
     assert dialect is not None
-    request = dialect.read_request(b"{}", Target(method="POST", path=path))
+    request = dialect.read_request(b'{"model":"m"}', Target(method="POST", path=path))
     if "choices" not in document and provider == "x-ai":  # the example is a usage object alone
         document.setdefault("choices", [])
 
@@ -90,7 +90,7 @@ def test_example_streams_are_read_alike(name: str, path: str, provider: str, fla
     body = payload(name)
     dialect = find("POST", path)
     assert dialect is not None
-    request = dialect.read_request(b'{"stream":true}', Target(method="POST", path=path))
+    request = dialect.read_request(b'{"model":"m","stream":true}', Target(method="POST", path=path))
     reader: StreamReader | None = dialect.stream_reader(request, b"text/event-stream")
     assert reader is not None
 

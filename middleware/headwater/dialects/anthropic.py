@@ -20,7 +20,7 @@ from headwater.dialects.kit.sse import SSE
 from headwater.dialects.kit.stencil import Stencils
 from headwater.dialects.kit.stream import EventStream, Turn
 from headwater.dialects.kit.whole import WholeReply
-from headwater.errors import DialectError
+from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 _MARKER: Final = re.compile(rb"message_delta")
@@ -47,12 +47,15 @@ class Anthropic:
         """Read model, stream, and the pictures.
 
         Raises:
+            NotOurs: neither a model nor messages: another app with a path of the same name.
             DialectError: the body is no JSON object.
         """
         found = json_object(body)
         if found is None:
             raise DialectError(f"request body of {len(body)} bytes is not a JSON object")
         model = found.get("model")
+        if not isinstance(model, str) and "messages" not in found:
+            raise NotOurs("request body has neither a model nor messages")
         return ChatRequest(
             model=model if isinstance(model, str) else None,
             stream=found.get("stream") is True,

@@ -15,6 +15,7 @@ from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.whole import WholeReply
 from headwater.dialects.openai_chat import add_message
 from headwater.dialects.openai_stream import OpenAIStream
+from headwater.errors import NotOurs
 from headwater.records import ChatRequest, Prompt, Target
 
 
@@ -32,12 +33,16 @@ class OpenAICompletions:
         """Read model, stream, how many answers were asked for, and how many more will be drafted and thrown away.
 
         Raises:
+            NotOurs: neither a model nor a prompt nor messages: another app with a path of the same name.
             DialectError: the body is no JSON object.
         """
         found = openai_family.read_request(body)
+        model = openai_family.model_of(found, target)
+        if model is None and b'"prompt"' not in body and b'"messages"' not in body:
+            raise NotOurs("request body has neither a model nor a prompt")
         each = max(1, count(found.n) or 1)
         return ChatRequest(
-            model=openai_family.model_of(found, target),
+            model=model,
             stream=found.stream is True,
             usage_asked=openai_family.asks_for_usage(found),
             choices_count=each * _prompts_count(found.prompt),

@@ -16,6 +16,7 @@ from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.whole import WholeReply
 from headwater.dialects.openai_completions import add_prompts
 from headwater.dialects.openai_shapes import Shape
+from headwater.errors import NotOurs
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 
@@ -45,10 +46,14 @@ class OpenAIEmbeddings:
         """Read the model; there is no stream.
 
         Raises:
+            NotOurs: neither a model nor an input: another app with a path of the same name.
             DialectError: the body is no JSON object.
         """
         found = openai_family.read_request(body)
-        return ChatRequest(model=openai_family.model_of(found, target), raw=body)
+        model = openai_family.model_of(found, target)
+        if model is None and b'"input"' not in body:
+            raise NotOurs("request body has neither a model nor an input")
+        return ChatRequest(model=model, raw=body)
 
     def prompt(self, request: ChatRequest) -> Prompt:
         """The texts, for counting; token ids count as they are."""
