@@ -572,3 +572,11 @@ def test_arguments_nested_too_deeply_are_left_out() -> None:
     found["candidates"][0]["content"]["parts"].append({"functionCall": {"name": "f", "args": args}})
 
     assert text_of(found["candidates"][0]) == "Hif"
+
+
+def test_no_more_can_come_from_a_cache_than_came_in() -> None:
+    usage = {"promptTokenCount": 60, "cachedContentTokenCount": 1000, "candidatesTokenCount": 5}
+
+    seen = run([event(chunk("Hi", finish="STOP", usage=usage))])
+
+    assert seen.usage == Usage(input_tokens=60, output_tokens=5, cached_tokens=60, source="upstream")

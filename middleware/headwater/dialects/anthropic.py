@@ -125,7 +125,8 @@ class AnthropicStream(EventStream):
         elif kind == "content_block_start":
             self._keep(_index(found), _block_text(within(found, "content_block")))
         elif kind == "message_start":
-            self._counts.update(within(found, "message", "usage"))
+            said = within(found, "message", "usage")
+            self._counts.update({name: each for name, each in said.items() if each is not None})
         elif kind == "message_delta":
             said = within(found, "usage")
             self._counts.update({name: each for name, each in said.items() if each is not None})

@@ -57,11 +57,12 @@ def usage_of(usage: dict[str, Any], *, is_final: bool) -> Usage | None:
         made = max(0, whole - given - (thoughts or 0))
     if given is None and made is None:
         return None
+    cached = count(member(usage, "cachedContentTokenCount"))
     output = made if made is None or _are_within(thoughts, made, given, asked, whole) else total(made, thoughts)
     return Usage(
         input_tokens=given,
         output_tokens=output,
-        cached_tokens=None if given is None else count(member(usage, "cachedContentTokenCount")),
+        cached_tokens=None if given is None or cached is None else min(cached, given),
         reasoning_tokens=None if output is None else thoughts,
         source="upstream",
     )
