@@ -292,6 +292,23 @@ CASES: dict[str, Case] = {
         provider="google",
         difference="what was thought is beside completion_tokens, as the total tells",
     ),
+    "codebuddy": Case(
+        usage=counts(
+            1204,
+            20,
+            1224,
+            prompt_tokens_details={"cached_tokens": 0},
+            cached_tokens=0,
+            cache_read_input_tokens=0,
+            prompt_cache_hit_tokens=1024,
+            prompt_cache_write_tokens=0,
+        ),
+        expected=usage(1204, 20, cached_tokens=1024, cache_write_tokens=0),
+    ),
+    "gemini behind a proxy that leaves its thoughts out": Case(
+        usage=counts(21, 0, 81, completion_tokens_details={"reasoning_tokens": 60}),
+        expected=usage(21, 60, reasoning_tokens=60),
+    ),
     "an Anthropic model behind a proxy that adds up badly": Case(
         usage=counts(3, 5, 1008, prompt_tokens_details={"cached_tokens": 900, "cache_write_tokens": 100}),
         expected=usage(1003, 5, cached_tokens=900, cache_write_tokens=100),

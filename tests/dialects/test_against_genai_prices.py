@@ -137,3 +137,156 @@ def test_anthropics_usage_is_read_alike_or_else_for_a_reason(name: str) -> None:
     read = ours(usage_of(usage))
 
     assert (read == theirs({"model": "claude", "usage": usage}, "anthropic", "default")) == (not difference)
+
+
+NATIVE: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
+    "gemini": (
+        "/v1beta/models/m:generateContent",
+        {
+            "usageMetadata": {
+                "promptTokenCount": 32,
+                "candidatesTokenCount": 66,
+                "thoughtsTokenCount": 45,
+                "toolUsePromptTokenCount": 4665,
+                "cachedContentTokenCount": 20,
+                "totalTokenCount": 4808,
+            }
+        },
+        "google",
+        "default",
+        "",
+    ),
+    "gemini, thoughts alone": (
+        "/v1beta/models/m:generateContent",
+        {"usageMetadata": {"promptTokenCount": 21, "thoughtsTokenCount": 60, "totalTokenCount": 81}},
+        "google",
+        "default",
+        "",
+    ),
+    "vertex, its cache left out": (
+        "/v1/projects/p/locations/l/publishers/google/models/m:generateContent",
+        {
+            "usageMetadata": {
+                "promptTokenCount": 41,
+                "candidatesTokenCount": 9,
+                "cachedContentTokenCount": 5012,
+                "totalTokenCount": 50,
+            }
+        },
+        "google",
+        "default",
+        "a cache larger than the prompt is beside it",
+    ),
+    "gemini's proxy that counts thoughts among the candidates": (
+        "/v1beta/models/m:generateContent",
+        {
+            "usageMetadata": {
+                "promptTokenCount": 100,
+                "candidatesTokenCount": 40,
+                "thoughtsTokenCount": 30,
+                "totalTokenCount": 140,
+            }
+        },
+        "google",
+        "default",
+        "it adds the thoughts to candidates that have them, as the total tells",
+    ),
+    "bedrock": (
+        "/model/m/converse",
+        {
+            "usage": {
+                "inputTokens": 562,
+                "outputTokens": 10,
+                "totalTokens": 3631,
+                "cacheReadInputTokens": 3059,
+                "cacheReadInputTokenCount": 3059,
+                "cacheWriteInputTokens": 0,
+                "cacheWriteInputTokenCount": 0,
+            }
+        },
+        "aws",
+        "default",
+        "",
+    ),
+    "bedrock, no room for the cache": (
+        "/model/m/converse",
+        {"usage": {"inputTokens": 10, "outputTokens": 2, "totalTokens": 12, "cacheWriteInputTokens": 9}},
+        "aws",
+        "default",
+        "the total has no room for a cache beside the input",
+    ),
+    "cohere": (
+        "/v2/chat",
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 5, "output_tokens": 418},
+                "tokens": {"input_tokens": 71, "output_tokens": 418},
+                "cached_tokens": 64,
+            }
+        },
+        "cohere",
+        "tokens",
+        "",
+    ),
+    "cohere, what is billed": (
+        "/v2/chat",
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 5, "output_tokens": 418},
+                "tokens": {"input_tokens": 71, "output_tokens": 418},
+            }
+        },
+        "cohere",
+        "default",
+        "it prices what is billed; energy goes by what was worked on",
+    ),
+    "responses": (
+        "/v1/responses",
+        {
+            "usage": {
+                "input_tokens": 2006,
+                "output_tokens": 300,
+                "total_tokens": 2306,
+                "input_tokens_details": {"cached_tokens": 1920, "cache_write_tokens": 64},
+                "output_tokens_details": {"reasoning_tokens": 128},
+            }
+        },
+        "openai",
+        "responses",
+        "",
+    ),
+    "responses of a proxy that leaves the thoughts out": (
+        "/v1/responses",
+        {
+            "usage": {
+                "input_tokens": 21,
+                "output_tokens": 0,
+                "total_tokens": 81,
+                "output_tokens_details": {"reasoning_tokens": 60},
+            }
+        },
+        "openai",
+        "responses",
+        "the total has the thoughts beside the output",
+    ),
+}
+SHELLS: dict[str, dict[str, Any]] = {
+    "google": {"candidates": [{"finishReason": "STOP"}]},
+    "aws": {"output": {"message": {"content": []}}, "stopReason": "end_turn"},
+    "cohere": {"message": {}, "finish_reason": "COMPLETE"},
+    "openai": {"output": []},
+}
+"""What makes a whole reply of each."""
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_other_apis_usage_is_read_alike_or_else_for_a_reason(name: str) -> None:
+    path, said, provider, flavor, difference = NATIVE[name]
+    dialect = find("POST", path)
+    assert dialect is not None
+    request = dialect.read_request(b'{"model":"m","messages":[]}', Target(method="POST", path=path))
+    body = json.dumps({**SHELLS[provider], **said}).encode()
+
+    read = ours(dialect.read_reply(body, request).told.usage)
+
+    assert (read == theirs({"model": "m", "modelVersion": "m", **said}, provider, flavor)) == (not difference)

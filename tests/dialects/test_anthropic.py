@@ -104,6 +104,36 @@ def test_usage_is_cumulative_and_caches_are_inside_the_input() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("start", "deltas", "expected"),
+    [
+        ({"input_tokens": 3602}, [{"cache_read_input_tokens": 3604}], (3604, 3604)),  # Qwen
+        ({"input_tokens": 3602}, [{"cache_read_input_tokens": 3000}] * 2, (3602, 3000)),
+        ({"input_tokens": 8834}, [{"input_tokens": 18, "cache_read_input_tokens": 8831}], (8849, 8831)),  # Qwen
+        ({"input_tokens": 8834}, [{"input_tokens": 0, "cache_read_input_tokens": 8831}], (8831, 8831)),
+        (
+            {"input_tokens": 173306, "cache_read_input_tokens": 0},
+            [{"input_tokens": 250, "cache_read_input_tokens": 173056, "prompt_tokens": 173306}],
+            (173306, 173056),
+        ),  # Kimi
+        ({"input_tokens": 30, "cache_read_input_tokens": 0}, [{"cache_read_input_tokens": 20}], (50, 20)),
+        ({"input_tokens": 15}, [{"input_tokens": 0}], (15, None)),  # a gateway of Envoy's
+        ({"input_tokens": 0}, [{"input_tokens": 14}], (14, None)),  # Zhipu, SGLang
+        ({"input_tokens": 10}, [{"input_tokens": 900}], (900, None)),  # a search of the web adds to the input
+        ({}, [{"input_tokens": 0}], (0, None)),
+    ],
+)
+def test_the_end_may_tell_the_prompts_split_anew(
+    start: dict[str, int], deltas: list[dict[str, int]], expected: tuple[int, int | None]
+) -> None:
+    ends = [event("message_delta", delta={}, usage={**said, "output_tokens": 9}) for said in deltas]
+
+    seen = run([event("message_start", message={"usage": start}), WORDS[0], *ends, STOP])
+
+    assert seen.usage is not None
+    assert (seen.usage.input_tokens, seen.usage.cached_tokens) == expected
+
+
 def test_an_aborted_stream_knows_its_input_and_leaves_its_output_to_be_counted() -> None:
     seen = run([STREAMS["aborted"]])
 

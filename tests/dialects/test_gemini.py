@@ -580,3 +580,21 @@ def test_no_more_can_come_from_a_cache_than_came_in() -> None:
     seen = run([event(chunk("Hi", finish="STOP", usage=usage))])
 
     assert seen.usage == Usage(input_tokens=60, output_tokens=5, cached_tokens=60, source="upstream")
+
+
+@pytest.mark.parametrize("extra", [{}, {"cacheTokensDetails": []}, {"cacheTokensDetails": [{"modality": "TEXT"}]}])
+def test_a_cache_of_no_kind_that_counts_is_unknown(extra: dict[str, Any]) -> None:
+    seen = run([event(chunk("Hi", finish="STOP", usage={"promptTokenCount": 4, "candidatesTokenCount": 1, **extra}))])
+
+    assert seen.usage == Usage(input_tokens=4, output_tokens=1, source="upstream")
+
+
+def test_a_cache_may_be_told_by_kind_alone() -> None:
+    kinds = [{"modality": "TEXT", "tokenCount": 1240}, {"modality": "IMAGE", "tokenCount": 807}]
+    usage = {"promptTokenCount": 4583, "candidatesTokenCount": 325, "thoughtsTokenCount": 874, "totalTokenCount": 5782}
+
+    seen = run([event(chunk("Hi", finish="STOP", usage={**usage, "cacheTokensDetails": kinds}))])
+
+    assert seen.usage == Usage(
+        input_tokens=4583, output_tokens=1199, cached_tokens=2047, reasoning_tokens=874, source="upstream"
+    )

@@ -5,6 +5,11 @@ and written into one stand beside `input_tokens`, not in them; thinking is insid
 what a compaction took, what an advisor took, and attempts that came before a fallback: the sum of `iterations` has it all.
 An advisor and a fallback are other models; here their tokens count as this one's. (Docstrings of `Usage` and `BetaUsage`,
 anthropic-sdk-python 2.12.)
+
+Other servers of this API know the prompt's split only at the end. Qwen's says the whole prompt in `message_start`, without a
+word of caches, and `message_delta` names what was cached, with a new `input_tokens` or with none (maximhq/bifrost, pull
+request 5355; jeremychone/rust-genai, pull request 258). Some have `"input_tokens":0` there (envoyproxy/ai-gateway, pull
+request 1631), which takes nothing back: no prompt is empty.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from headwater.records import ChatRequest, Prompt, Target, Told, Usage
 
 _MARKER: Final = re.compile(rb"message_delta")
 _TEXT_START: Final = re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"')
+_CACHES: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
 _DELTAS: Final = {
     "text_delta": "text",
     "thinking_delta": "thinking",
@@ -125,11 +131,10 @@ class AnthropicStream(EventStream):
         elif kind == "content_block_start":
             self._keep(_index(found), _block_text(within(found, "content_block")))
         elif kind == "message_start":
-            said = within(found, "message", "usage")
-            self._counts.update({name: each for name, each in said.items() if each is not None})
+            self._counts.update(_said(within(found, "message", "usage")))
         elif kind == "message_delta":
-            said = within(found, "usage")
-            self._counts.update({name: each for name, each in said.items() if each is not None})
+            said = _said(within(found, "usage"))
+            self._counts.update(_with_start(self._counts, said))
             self._is_output_known = self._is_output_known or count(said.get("output_tokens")) is not None
             return Turn.HELD
         elif kind == "message_stop":
@@ -157,6 +162,24 @@ def usage_of(usage: dict[str, Any]) -> Usage | None:
         reasoning_tokens=None if thinking is None or made is None else min(thinking, made),
         source="upstream",
     )
+
+
+def _said(usage: dict[str, Any]) -> dict[str, Any]:
+    """What an event says: null is nothing said."""
+    return {name: each for name, each in usage.items() if each is not None}
+
+
+def _with_start(start: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What a `message_delta` says, with an input that fits what was said before it."""
+    asked, fresh = count(start.get("input_tokens")), count(said.get("input_tokens"))
+    beside = total(*(count(said.get(name)) for name in _CACHES)) or 0
+    if not asked:
+        return said
+    if fresh is None and beside and not any(name in start for name in _CACHES):
+        return {**said, "input_tokens": max(0, asked - beside)}
+    if fresh == 0 and not beside:
+        return {name: each for name, each in said.items() if name != "input_tokens"}
+    return said
 
 
 def _sum(usage: dict[str, Any], name: str) -> int | None:

@@ -175,9 +175,8 @@ class _Heard:
             if text:
                 texts.append((index, text))
         self.is_blocked = self.is_blocked or shapes.is_blocked(found)
-        self._counts.update(
-            {name: each for name, each in within(member(found, USAGE)).items() if count(each) is not None}
-        )
+        said = within(member(found, USAGE)).items()
+        self._counts.update({name: each for name, each in said if count(each) is not None or isinstance(each, list)})
         return texts
 
 

@@ -3,7 +3,8 @@
 `totalTokenCount` is "the sum of `prompt_token_count`, `candidates_token_count`, `tool_use_prompt_token_count`, and
 `thoughts_token_count`", and the prompt "also includes the number of tokens in the cached content" (google-genai 3.6,
 types.py). Servers that count thoughts among the candidates' tokens show it by a total that leaves no room for them. A count
-of zero is absent, as in all JSON made of protocol buffers. Member names come in camelCase; snake_case is read as well.
+of zero is absent, as in all JSON made of protocol buffers. Vertex has told what came from a cache by kind alone, in
+`cacheTokensDetails` (googleapis/python-genai, issue 795). Member names come in camelCase; snake_case is read as well.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ def snake(name: str) -> str:
 _SNAKE: Final = {
     name: snake(name)
     for name in (
-        "cachedContent", "cachedContentTokenCount", "candidateCount", "candidatesTokenCount", "executableCode", "fileData",
+        "cachedContent", "cachedContentTokenCount", "cacheTokensDetails", "candidateCount", "candidatesTokenCount", "executableCode", "fileData",
         "finishReason", "functionCall", "functionDeclarations", "functionResponse", "generationConfig", "inlineData",
         "codeExecutionResult", "blockReason", "mimeType", "parametersJsonSchema", "promptFeedback", "promptTokenCount",
-        "systemInstruction", "thoughtsTokenCount", "toolUsePromptTokenCount", "totalTokenCount", USAGE,
+        "systemInstruction", "thoughtsTokenCount", "tokenCount", "toolUsePromptTokenCount", "totalTokenCount", USAGE,
     )
 }  # fmt: skip
 
@@ -57,7 +58,7 @@ def usage_of(usage: dict[str, Any], *, is_final: bool) -> Usage | None:
         made = max(0, whole - given - (thoughts or 0))
     if given is None and made is None:
         return None
-    cached = count(member(usage, "cachedContentTokenCount"))
+    cached = _cached(usage)
     output = made if made is None or _are_within(thoughts, made, given, asked, whole) else total(made, thoughts)
     return Usage(
         input_tokens=given,
@@ -66,6 +67,13 @@ def usage_of(usage: dict[str, Any], *, is_final: bool) -> Usage | None:
         reasoning_tokens=None if output is None else thoughts,
         source="upstream",
     )
+
+
+def _cached(usage: dict[str, Any]) -> int | None:
+    """What came from a cache: as one count, or else by kind."""
+    cached = count(member(usage, "cachedContentTokenCount"))
+    kinds = objects(member(usage, "cacheTokensDetails"))
+    return total(*(count(member(kind, "tokenCount")) for kind in kinds)) if cached is None else cached
 
 
 def _are_within(thoughts: int | None, made: int, given: int | None, asked: int | None, whole: int | None) -> bool:

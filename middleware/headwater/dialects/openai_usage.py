@@ -14,7 +14,8 @@ from headwater.records import Told, Usage
 
 _MS_PER_S: Final = 1000
 
-# The same count under the names that servers give it; the first that is a count wins.
+# The same count under the names that servers give it. The first that is more than zero wins: some servers say zero under one
+# name and the count under another (ithtelab/workbuddy-manager, issue 39: cached_tokens 0, prompt_cache_hit_tokens 1024).
 _CACHED: Final = (
     ("prompt_tokens_details", "cached_tokens"),  # OpenAI and most others
     ("prompt_token_details", "cached_tokens"),  # Mistral, which says both
@@ -29,6 +30,7 @@ _WRITTEN: Final = (
     ("prompt_tokens_details", "cache_creation_tokens"),  # LiteLLM
     ("prompt_tokens_details", "cache_creation_input_tokens"),  # Qwen
     ("cache_creation_input_tokens",),  # Databricks, LiteLLM, DeepInfra
+    ("prompt_cache_write_tokens",),  # CodeBuddy
 )
 _REASONING: Final = (
     ("completion_tokens_details", "reasoning_tokens"),
@@ -152,11 +154,8 @@ def _busy_s(times: Mapping[str, Any]) -> float | None:
 
 
 def _first(usage: dict[str, Any], paths: tuple[tuple[str, ...], ...]) -> int | None:
-    for *way, name in paths:
-        found = count(within(usage, *way).get(name))
-        if found is not None:
-            return found
-    return None
+    said = [count(within(usage, *way).get(name)) for *way, name in paths]
+    return next((each for each in said if each), next((each for each in said if each is not None), None))
 
 
 def _rest(sum_of_all: int, part: int | None) -> int | None:
