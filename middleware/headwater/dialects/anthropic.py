@@ -18,7 +18,6 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from headwater.dialects.base import Operation
 from headwater.dialects.kit.lenient import count, json_object, objects, string, total, within
 from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.sse import SSE
@@ -43,7 +42,6 @@ class Anthropic:
     """The dialect of `POST .../v1/messages`."""
 
     name = "anthropic"
-    operation: Operation = "chat"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether this is a message; counting tokens and batches are not."""

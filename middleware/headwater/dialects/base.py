@@ -12,10 +12,6 @@ from typing import Literal, Protocol
 
 from headwater.records import ChatRequest, EnergyReport, Prompt, Target, Told
 
-Operation = Literal["chat", "text_completion", "embeddings", "generate_content"]
-"""What is asked for, in the words of OpenTelemetry's `gen_ai.operation.name`."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
     """What is folded into a reply.
@@ -146,11 +142,6 @@ class Dialect(Protocol):
     @property
     def name(self) -> str:
         """The name in receipts and metrics: `openai-chat`."""
-        ...
-
-    @property
-    def operation(self) -> Operation:
-        """What its requests ask for."""
         ...
 
     def matches(self, method: str, path: str) -> bool:

@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
-from headwater.dialects.base import Operation
 from headwater.dialects.kit.eventstream import EVENT_STREAM, Message, MessageFramer
 from headwater.dialects.kit.lenient import compact, count, json_object, objects, string, total, within
 from headwater.dialects.kit.prompts import PromptBuilder
@@ -36,7 +35,6 @@ class BedrockConverse:
     """The dialect of `/model/{id}/converse` and `/model/{id}/converse-stream`."""
 
     name = "bedrock-converse"
-    operation: Operation = "chat"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether this is a conversation; invoking a model in its own words and counting tokens are not."""

@@ -12,7 +12,7 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from headwater.dialects.base import Operation, StreamReader
+from headwater.dialects.base import StreamReader
 from headwater.dialects.kit.lenient import count, json_object, objects, string, within
 from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.sse import SSE
@@ -38,7 +38,6 @@ class CohereChat:
     """The dialect of `POST .../v2/chat`."""
 
     name = "cohere-chat"
-    operation: Operation = "chat"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether the path is that of version 2 of the chat."""
@@ -133,7 +132,6 @@ class CohereEmbed:
     """The dialect of `POST .../v2/embed` and `/v1/embed`."""
 
     name = "cohere-embed"
-    operation: Operation = "embeddings"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether the path is that of embeddings; jobs of them are something else."""

@@ -11,7 +11,6 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from headwater.dialects.base import Operation
 from headwater.dialects.cohere import usage_of
 from headwater.dialects.kit.lenient import json_object, objects, string, within
 from headwater.dialects.kit.ndjson import LineFramer
@@ -35,7 +34,6 @@ class CohereV1Chat:
     """The dialect of `POST .../v1/chat`."""
 
     name = "cohere-v1-chat"
-    operation: Operation = "chat"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether the path is that of version 1 of the chat."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from headwater.dialects import gemini_shapes as shapes
-from headwater.dialects.base import Operation, StreamReader
+from headwater.dialects.base import StreamReader
 from headwater.dialects.gemini_shapes import USAGE, listed, member
 from headwater.dialects.kit.json_array import JSON, ArrayFramer
 from headwater.dialects.kit.lenient import any_json, count, json_object, objects, within
@@ -37,7 +37,6 @@ class Gemini:
     """The dialect of `:generateContent` and `:streamGenerateContent`."""
 
     name = "gemini"
-    operation: Operation = "generate_content"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether this generates content; counting tokens does not."""
@@ -96,7 +95,6 @@ class GeminiEmbed:
     """The dialect of `:embedContent` and `:batchEmbedContents`."""
 
     name = "gemini-embed"
-    operation: Operation = "embeddings"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether this asks for embeddings."""

@@ -11,7 +11,7 @@ import re
 from functools import partial
 from typing import Any, Final
 
-from headwater.dialects.base import Operation, StreamReader
+from headwater.dialects.base import StreamReader
 from headwater.dialects.kit import edits
 from headwater.dialects.kit.lenient import count, json_object, objects, seconds, string, within
 from headwater.dialects.kit.ndjson import NDJSON, LineFramer
@@ -37,7 +37,6 @@ class _Ollama:
     """What the operations have in common: how a request is known, and the body of one."""
 
     name: str
-    operation: Operation
     _paths: tuple[str, ...]
     _streams = True
 
@@ -100,7 +99,6 @@ class OllamaChat(_OllamaText):
     """The dialect of `POST .../api/chat`."""
 
     name = "ollama-chat"
-    operation: Operation = "chat"
     _paths = ("/api/chat",)
 
     def prompt(self, request: ChatRequest) -> Prompt:
@@ -122,7 +120,6 @@ class OllamaGenerate(_OllamaText):
     """The dialect of `POST .../api/generate`."""
 
     name = "ollama-generate"
-    operation: Operation = "text_completion"
     _paths = ("/api/generate",)
 
     def prompt(self, request: ChatRequest) -> Prompt:
@@ -143,7 +140,6 @@ class OllamaEmbed(_Ollama):
     """The dialect of `POST .../api/embed`, and of `/api/embeddings`, which counts nothing."""
 
     name = "ollama-embed"
-    operation: Operation = "embeddings"
     _paths = ("/api/embed", "/api/embeddings")
     _streams = False
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from headwater.dialects import openai_family
-from headwater.dialects.base import Operation
 from headwater.dialects.kit.lenient import count, json_object, objects, within
 from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.whole import WholeReply
@@ -22,7 +21,6 @@ class OpenAIChat:
     """The dialect of `POST .../chat/completions`."""
 
     name = "openai-chat"
-    operation: Operation = "chat"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether this is a chat completion; the prefix is the server's own (`/v1`, Azure's `/openai/deployments/x`)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from headwater.dialects import openai_family
-from headwater.dialects.base import Operation
 from headwater.dialects.kit.lenient import count, json_object, objects
 from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.whole import WholeReply
@@ -23,7 +22,6 @@ class OpenAICompletions:
     """The dialect of `POST .../completions`."""
 
     name = "openai-completions"
-    operation: Operation = "text_completion"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether this is a completion of text; one of chat is not."""

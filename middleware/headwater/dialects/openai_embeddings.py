@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from headwater.dialects import openai_family
-from headwater.dialects.base import Operation, StreamReader
+from headwater.dialects.base import StreamReader
 from headwater.dialects.kit.lenient import count, json_object, objects, within
 from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.whole import WholeReply
@@ -36,7 +36,6 @@ class OpenAIEmbeddings:
     """The dialect of `POST .../embeddings`."""
 
     name = "openai-embeddings"
-    operation: Operation = "embeddings"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether texts are to be embedded; Ollama's older `/api/embeddings` has another shape."""

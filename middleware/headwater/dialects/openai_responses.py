@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, Final
 
 from headwater.dialects import openai_usage
-from headwater.dialects.base import Operation
 from headwater.dialects.kit.lenient import json_object, objects, string, within
 from headwater.dialects.kit.prompts import PromptBuilder
 from headwater.dialects.kit.sse import SSE
@@ -60,7 +59,6 @@ class OpenAIResponses:
     """The dialect of `.../responses`."""
 
     name = "openai-responses"
-    operation: Operation = "chat"
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a response is made, looked up or cancelled; counting tokens, compacting and listing items are not."""
