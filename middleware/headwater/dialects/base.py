@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from headwater.records import ChatRequest, EnergyReport, Prompt, Target, Told
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addition:
     """What is folded into a reply.
