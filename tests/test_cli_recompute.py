@@ -68,13 +68,13 @@ async def test_the_ledger_stays_as_it_is(meter: Meter, key: str, data_dir: Path)
     await _charged(meter, key)
     with connect(Embedded(data_dir).url, 5.0) as client:
         # What workers say of each other comes and goes by itself, whoever looks.
-        names = {name for name in client.keys("*") if not name.startswith(b"hw1:load:")}
+        names = {name for name in client.keys("*") if not name.startswith(b"hw2:load:")}
         before = {name: client.dump(name) for name in names}
 
         done = run(*SEED, HEADWATER_DATA_DIR=str(data_dir))
 
         assert done.returncode == 0, done.stderr
-        assert {name for name in client.keys("*") if not name.startswith(b"hw1:load:")} == names
+        assert {name for name in client.keys("*") if not name.startswith(b"hw2:load:")} == names
         assert {name: client.dump(name) for name in names} == before
 
 

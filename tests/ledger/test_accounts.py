@@ -17,6 +17,7 @@ from headwater.ledger.batch import Batch
 from headwater.ledger.packing import pack
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Behind, Store
+from headwater.ledger.rows import FIELDS, sums_of
 from headwater.records import AccountRow, Amounts, Charge
 from tests.ledger.strategies import charges
 from tests.ledger.support import (
@@ -56,7 +57,7 @@ def expected(some: list[Charge]) -> Counter[str]:
     """The sum that plain Python integers give."""
     total: Counter[str] = Counter(dict.fromkeys(SUMS, 0))
     for each in some:
-        total.update({schema.FIELDS[code]: amount for code, amount in schema.increments(each)})
+        total.update(dict(zip(FIELDS, sums_of(each), strict=True)))
     return total
 
 
@@ -107,7 +108,7 @@ def test_integers_beyond_2_to_the_53_add_exactly(server: Server) -> None:
         assert reader.totals(DAY).carbon_micrograms == 3 * big
 
 
-def test_a_sum_beyond_int64_goes_on_in_a_second_field(server: Server, tmp_path: Path) -> None:
+def test_a_sum_beyond_int64_is_exact(server: Server, tmp_path: Path) -> None:
     big = 2**62
     some = [charge(n, amounts=amounts(big)) for n in range(5)]
 
@@ -163,19 +164,21 @@ def test_every_key_has_its_lifetime_and_no_other_key_is_made(server: Server, sto
 
     lifetimes = {key: int(server.command("TTL", key)) for key in server.command("KEYS", "*")}
 
-    assert lifetimes.pop("hw1:meta") == -1
-    assert lifetimes.pop("hw1:{s00}:j") == lifetimes.pop("hw1:{s00}:led") == lifetimes.pop("hw1:{s00}:users") == -1
-    assert 0 < lifetimes.pop(f"hw1:{{s00}}:q:{mine.request_id}") <= schema.RECEIPT_TTL_S
-    days = {f"hw1:{{s00}}:u:{ADA}:d:20261123", "hw1:{s00}:t:d:20261123"}
+    kept, part = schema.Retention(), schema.part_of(mine.model, mine.site)
+    for key in ("hw2:meta", "hw2:{s00}:j", "hw2:{s00}:led", "hw2:{s00}:parts"):
+        assert lifetimes.pop(key) == -1
+    assert 0 < lifetimes.pop(f"hw2:{{s00}}:q:{mine.request_id[:7]}") <= kept.receipts_s
+    days = {f"hw2:{{s00}}:u:{ADA}:20261123", "hw2:{s00}:t:20261123"}
     months = {
-        f"hw1:{{s00}}:u:{ADA}:m:202611",
-        f"hw1:{{s00}}:u:{ADA}:b:202611",
-        "hw1:{s00}:t:m:202611",
-        "hw1:{s00}:b:202611",
+        f"hw2:{{s00}}:u:{ADA}:202611:{part}",
+        f"hw2:{{s00}}:t:202611:{part}",
+        "hw2:{s00}:b:202611",
+        "hw2:{s00}:i:202611",
+        f"hw2:{{s00}}:i:202611:{schema.bucket_of(ADA):x}",
     }
     assert set(lifetimes) == days | months
-    assert all(schema.DAY_TTL_S - 60 < lifetimes[key] <= schema.DAY_TTL_S for key in days)
-    assert all(schema.MONTH_TTL_S - 60 < lifetimes[key] <= schema.MONTH_TTL_S for key in months)
+    assert all(kept.days_s - 60 < lifetimes[key] <= kept.days_s for key in days)
+    assert all(kept.months_s - 60 < lifetimes[key] <= kept.months_s for key in months)
 
 
 def test_a_batch_that_does_not_follow_changes_nothing(server: Server, store: Store) -> None:
@@ -186,11 +189,11 @@ def test_a_batch_that_does_not_follow_changes_nothing(server: Server, store: Sto
         store.apply(batch)
 
     assert caught.value.stored == 0
-    assert server.command("KEYS", "*") == ["hw1:meta"]
+    assert server.command("KEYS", "*") == ["hw2:meta"]
 
 
 def test_four_shards_keep_users_apart_and_add_up(server: Server, tmp_path: Path) -> None:
-    server.command("HSET", "hw1:meta", "shards", "4")
+    server.command("HSET", "hw2:meta", "shards", "4")
     store = Store(server.url)
     store.check(KEY)
     some = [charge(n, user=f"{n:032x}") for n in range(250)]
@@ -223,16 +226,16 @@ def test_a_cluster_is_found_out_and_its_shards_add_up(own_server: Server, tmp_pa
         ledger.charge(each)
 
     assert ledger.flush(10)
-    eventually(lambda: own_server.command("HLEN", "hw1:load:chat") == 1)
+    eventually(lambda: own_server.command("HLEN", "hw2:load:chat") == 1)
     ledger.close()
 
-    assert own_server.command("HLEN", "hw1:load:chat") == 0
+    assert own_server.command("HLEN", "hw2:load:chat") == 0
     with Reader.open(data_dir=tmp_path, redis_url=url) as reader:
         assert sums([reader.totals(MONTH)]) == sums(reader.month_rows(MONTH)) == expected(some)
         assert reader.receipt(some[7].request_id) == reader.receipt(some[7].request_id, some[7].user) == some[7]
         assert reader.document("5f0c") == "{}"
         assert len(list(reader.ledger_entries())) == 250
-    assert own_server.command("HGET", "hw1:meta", "shards") == "64"
+    assert own_server.command("HGET", "hw2:meta", "shards") == "64"
 
 
 def test_a_month_knows_by_which_documents_it_was_charged(server: Server) -> None:

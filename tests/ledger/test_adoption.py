@@ -214,7 +214,7 @@ def test_a_reader_charges_what_dead_processes_left(own_server: Server, tmp_path:
     for _ in range(2):
         with Reader.open(data_dir=tmp_path, redis_url=own_server.url) as reader:
             assert reader.totals(MONTH).requests_count == 9
-    assert own_server.command("HGET", "hw1:meta", "key") == KEY
+    assert own_server.command("HGET", "hw2:meta", "key") == KEY
 
 
 def test_a_reader_of_an_unused_store_leaves_journals_of_several_keys(server: Server, tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_documents_are_read_once_each(add: Add) -> None:
             return super().document(document_hash)
 
     reader = add(kwh(1), kwh(2), replace(kwh(3), deployment_hash="none"))
-    watched = Asked(reader._store)
+    watched = Asked(reader._books.store)
 
     made = statement(reader, MONTH)
 

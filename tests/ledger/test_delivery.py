@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import ConfigError, LedgerError
-from headwater.ledger import Ledger, Outside, Reader, Timing, durability, keeper, syscalls
+from headwater.ledger import Ledger, Outside, Reader, Timing, durability, keeper, schema, syscalls
 from headwater.ledger.connection import ClientFactory, StoreError
 from headwater.ledger.durability import SafeDelay, WaitAof
 from headwater.ledger.frames import Kind
@@ -23,6 +23,7 @@ from headwater.ledger.shipment import Shipment
 from headwater.ledger.stats import Stats
 from tests.ledger.support import (
     ADA,
+    DAY,
     KEY,
     MONTH,
     NOV_23_MS,
@@ -53,7 +54,7 @@ def count(server: Server) -> int:
 
 def reached(server: Server, requests_count: int) -> None:
     """Wait for a number of charges; then the parts must agree."""
-    eventually(lambda: int(server.command("HGET", "hw1:{s00}:t:m:202611", "n") or 0) >= requests_count)
+    eventually(lambda: int(server.command("XLEN", "hw2:{s00}:led")) >= requests_count)
     assert count(server) == requests_count
 
 
@@ -274,7 +275,7 @@ def test_segments_leave_the_journal_when_the_store_has_them_on_disk(
     ledger.charge(charge(500))
     assert ledger.flush(10)
     assert count(own_server) == 501
-    eventually(lambda: int(own_server.command("HGET", "hw1:meta", "marks")) > 0)
+    eventually(lambda: int(own_server.command("HGET", "hw2:meta", "marks")) > 0)
 
 
 def test_a_server_without_waitaof_is_given_time(server: Server) -> None:
@@ -305,7 +306,7 @@ def test_a_wait_that_ends_without_a_confirmation_goes_on(own_server: Server, mon
     policy = WaitAof(own_server.url)
     policy.begin()
 
-    eventually(lambda: policy.done() or int(own_server.command("HGET", "hw1:meta", "marks")) > 3)
+    eventually(lambda: policy.done() or int(own_server.command("HGET", "hw2:meta", "marks")) > 3)
 
     policy.cancel()
 
@@ -380,6 +381,7 @@ def test_a_users_month_is_known_after_a_charge_and_fetched_where_it_is_not(
 
     first = start(server, outside=outside(applied_at_once, clock=clock))
     assert first.period_total(ADA) is None
+    eventually(lambda: first.period_total(ADA) is not None)
     first.charge(charge(1))
     assert first.flush(10)
     total = first.period_total(ADA)
@@ -403,9 +405,9 @@ def test_another_identity_key_refuses_to_start_and_names_the_remedy(
 
 
 def test_another_schema_refuses_to_start(server: Server, start: Callable[..., Ledger]) -> None:
-    server.command("HSET", "hw1:meta", "schema", "2")
+    server.command("HSET", "hw2:meta", "schema", "3")
 
-    with pytest.raises(ConfigError, match="schema 2"):
+    with pytest.raises(ConfigError, match="schema 3, this version of headwater needs 2"):
         start(server)
 
 
@@ -413,7 +415,7 @@ def test_a_wrong_store_that_appears_later_gets_nothing(
     own_server: Server, start: Callable[..., Ledger], caplog: pytest.LogCaptureFixture
 ) -> None:
     own_server.start("--appendfsync", "always")
-    own_server.command("HSET", "hw1:meta", "key", "fedcba9876543210")
+    own_server.command("HSET", "hw2:meta", "key", "fedcba9876543210")
     own_server.kill()
     ledger = start(own_server)
     ledger.charge(charge(1))
@@ -422,7 +424,7 @@ def test_a_wrong_store_that_appears_later_gets_nothing(
 
     eventually(lambda: "another identity key" in caplog.text)
     assert ledger.stats.shipped == 0
-    assert own_server.command("KEYS", "*") == ["hw1:meta"]
+    assert own_server.command("KEYS", "*") == ["hw2:meta"]
 
 
 def test_an_address_that_is_none_is_a_fault_of_the_settings(tmp_path: Path) -> None:
@@ -577,14 +579,19 @@ def test_closing_writes_what_waited_for_room(
 def test_something_else_under_our_keys_is_reported_and_stepped_over(
     server: Server, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    server.command("SET", f"hw1:{{s00}}:u:{ADA}:m:202611", "foreign")
-    server.command("SET", "hw1:{s00}:users", "foreign")
-    journal = write(tmp_path, [charge(1)])
+    one = charge(1)
+    row = schema.user_key(0, ADA, MONTH, schema.part_of(one.model, one.site))
+    server.command("SET", row, "foreign")
+    server.command("LPUSH", schema.user_key(0, ADA, DAY), "foreign")
+    server.command("SET", schema.bases_key(0, MONTH), "foreign")
+    journal = write(tmp_path, [one])
 
     ship(journal, store)
 
-    assert "something else writes to the ledger's keys" in caplog.text
-    assert Reader(store).totals(MONTH).requests_count == 1
+    assert "3 sums of journal j1 were refused: something else writes to the ledger's keys" in caplog.text
+    assert server.command("GET", row) == "foreign"
+    assert Reader(store).totals(MONTH).requests_count == Reader(store).totals(DAY).requests_count == 1
+    assert list(Reader(store).ledger_entries()) == [one]
 
 
 def test_reading_without_a_store_is_an_error_of_the_ledger(own_server: Server, tmp_path: Path) -> None:

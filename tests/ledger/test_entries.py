@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headwater.errors import ConfigError, LedgerError
-from headwater.ledger import schema
+from headwater.ledger import rows, schema
 from headwater.ledger.connection import connect
 from headwater.ledger.packing import pack
 from headwater.ledger.reader import Reader
@@ -24,6 +24,17 @@ from tests.ledger.support import BOB, MONTH, NOV_23_MS, Server, charge, ship, wr
 DAY_MS = 86_400_000
 NEXT_MONTH_MS = NOV_23_MS + 8 * DAY_MS
 STREAM = schema.stream_key(0)
+PART = charge().model, charge().site
+TOTAL = schema.total_key(0, MONTH, schema.part_of(*PART))
+
+
+def _set_total(server: Server, sums: rows.Sums) -> None:
+    """Write the total of the month by hand."""
+    server.command("HSET", schema.parts_key(0), schema.part_of(*PART), schema.part_name(*PART))
+    with connect(server.url, 5.0) as client:
+        client.set(TOTAL, rows.stored(sums))
+
+
 TIMES = st.integers(NOV_23_MS, NOV_23_MS + 14 * DAY_MS)
 SOME = st.lists(
     charges(amounts=st.integers(0, 2**50), times_ms=TIMES), max_size=30, unique_by=lambda each: each.request_id
@@ -73,9 +84,7 @@ def test_reading_begins_near_the_month_and_ends_with_its_last_charge(server: Ser
         client.xadd(STREAM, {schema.STREAM_FIELD: pack(charge(1))}, id=f"{first_ms - 1000}-0")  # a clock that is behind
         client.xadd(STREAM, {schema.STREAM_FIELD: pack(charge(2))}, id=f"{NOV_23_MS}-0")
         client.xadd(STREAM, {schema.STREAM_FIELD: b"behind"}, id=f"{NEXT_MONTH_MS}-0")
-    for each in (charge(1), charge(2)):
-        for code, amount in schema.increments(each):
-            server.command("HINCRBY", schema.total_key(0, MONTH), code, str(amount))
+    _set_total(server, rows.total(map(rows.sums_of, (charge(1), charge(2)))))
 
     assert list(month_charges(reader, MONTH)) == [charge(1), charge(2)]
 
@@ -98,7 +107,8 @@ def test_a_store_whose_charges_are_all_gone_says_so(server: Server, add: Add) ->
 
 def test_charges_that_do_not_add_up_to_the_account_are_an_error_that_names_both(server: Server, add: Add) -> None:
     reader = add(charge(1), charge(2))
-    server.command("HINCRBY", schema.total_key(0, MONTH), "t", "7")
+    sums = rows.total(map(rows.sums_of, (charge(1), charge(2))))
+    _set_total(server, (*sums[:5], sums[5] + 7, *sums[6:]))
 
     with pytest.raises(LedgerError, match=r"of 2 single charges add up to 3000, the ledger's own total is 3007"):
         list(month_charges(reader, MONTH))
@@ -106,7 +116,7 @@ def test_charges_that_do_not_add_up_to_the_account_are_an_error_that_names_both(
 
 def test_a_store_that_never_stands_still_is_asked_again_later(add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = add(charge(1))
-    monkeypatch.setattr("headwater.ledger.redis._STANDING_TRIES", 0)
+    monkeypatch.setattr("headwater.ledger.books._STANDING_TRIES", 0)
 
     with pytest.raises(LedgerError, match="ask again"):
         list(month_charges(reader, MONTH))
@@ -118,24 +128,24 @@ def test_an_account_is_read_again_where_a_charge_came_in_between(
     add(charge(1))
     store = Store(server.url)
     store.check(None)
-    pipeline, numbers = store._client.pipeline, iter((2, 3))
+    pipeline, numbers = store.client.pipeline, iter((2, 3))
 
     def between(**options: bool) -> object:
         made = pipeline(**options)
         execute = made.execute
 
         def torn() -> list[object]:
-            rows = execute()
+            found = execute()
             number = next(numbers, None)
             if number is not None:
                 add(charge(number))
-                rows[1:] = [store._client.xrevrange(STREAM, count=1), store._client.hgetall(schema.total_key(0, MONTH))]
-            return rows  # type: ignore[no-any-return]
+                found[1:3] = [store.client.xrevrange(STREAM, count=1), store.client.mget(TOTAL, STREAM)]
+            return found  # type: ignore[no-any-return]
 
         made.execute = torn
         return made
 
-    monkeypatch.setattr(store._client, "pipeline", between)
+    monkeypatch.setattr(store.client, "pipeline", between)
 
     assert list(month_charges(Reader(store), MONTH)) == [charge(1), charge(2), charge(3)]
     store.close()

@@ -18,7 +18,7 @@ from headwater.ledger.redis import Store
 from tests.ledger.support import KEY, Count, Server, applied_at_once, charge, eventually, outside, write
 from tests.ledger.test_delivery import reached
 
-LOAD = "hw1:load:chat"
+LOAD = "hw2:load:chat"
 LONG_S = 600.0
 
 WORKER = """
@@ -256,7 +256,7 @@ def test_a_long_shipment_keeps_the_gauge_alive(server: Server, sharing: Callable
     class Watched(Count):
         def __getattribute__(self, name: str) -> Any:
             if name == "in_flight_count":
-                shipped.append(int(server.command("HGET", "hw1:{s00}:t:m:202611", "n") or 0))
+                shipped.append(int(server.command("XLEN", "hw2:{s00}:led")))
             return super().__getattribute__(name)
 
     ledger = sharing(server, gauge_s=0.0, chat=Watched(1))

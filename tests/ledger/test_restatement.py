@@ -11,6 +11,7 @@ from headwater import catalog
 from headwater.amounts import amounts
 from headwater.errors import LedgerError
 from headwater.ledger import schema
+from headwater.ledger.books import Books
 from headwater.ledger.redis import Store
 from headwater.physics import Profile
 from headwater.records import NO_USAGE, NOTHING_OBSERVED, Charge, Deployment, Footprint, Observation, Usage
@@ -152,15 +153,15 @@ def test_reservoirs_can_be_left_out(add: Add) -> None:
     assert after.offsite_nanolitres < before.offsite_nanolitres
 
 
-def test_a_document_is_read_once(store: Store, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_document_is_read_once(add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    read = store.document
+    read = Books.document
 
-    def document(name: str) -> str | None:
+    def document(books: Books, name: str) -> str | None:
         asked.append(name)
-        return read(name)
+        return read(books, name)
 
-    monkeypatch.setattr(store, "document", document)
+    monkeypatch.setattr(Books, "document", document)
 
     restatement(add(*map(priced, range(1, 30))), MONTH, SEED)
 

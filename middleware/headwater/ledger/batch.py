@@ -1,14 +1,17 @@
-"""What one script call carries: charges of one journal and one shard, summed per key and field. No I/O."""
+"""What one script call carries: charges of one journal and one shard, summed per row. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
-from headwater.ledger import schema
+from headwater.ledger import rows, schema
+from headwater.ledger.rows import Sums
+from headwater.ledger.schema import Retention
 from headwater.records import Charge
 
-_LARGEST_INCREMENT: Final = 2**63 - 1
+_Place = TypeVar("_Place")
 
 
 class Batch(NamedTuple):
@@ -45,51 +48,112 @@ def runs(numbered: Iterable[Numbered]) -> Iterator[list[Numbered]]:
         yield run
 
 
-Sums = dict[str, tuple[int, dict[str, int]]]
-"""Key -> lifetime in seconds, and field -> amount."""
+class Call(NamedTuple):
+    """A batch as charge.lua takes it, and what it adds to users' months."""
+
+    keys: list[str]
+    arguments: list[str | int | bytes]
+    months: dict[tuple[str, str], Sums]
+    """(user, month) -> sums."""
 
 
-def aggregate(batch: Batch) -> tuple[list[tuple[str, str]], Sums, dict[str, int]]:
-    """Sum a batch per key and field: user months first, in the order of the list returned. And when users were seen."""
-    month_sums: Sums = {}
-    other_sums: Sums = {}
-    months: dict[tuple[str, str], None] = {}
-    users: dict[str, int] = {}
+Row = tuple[str, bytes]
+"""A row's key and what is added to it."""
+
+
+def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
+    """Lay a batch out for charge.lua. `oldest_ms`: single charges applied before this moment may go."""
     shard = batch.shard
-    for charge, _ in batch.charges:
-        user = charge.user
+    of_users: dict[tuple[str, str, str, str], list[Sums]] = {}
+    of_days: dict[tuple[str, str], list[Sums]] = {}
+    bases: dict[str, dict[str, int]] = {}
+    parts: dict[str, str] = {}
+    receipts: dict[str, int] = {}
+    packed: list[str | int | bytes] = []
+    for charge, data in batch.charges:
+        user, model, site = charge.user, charge.model, charge.site
         day, month = schema.periods(charge.ended_ms)
-        users[user] = max(users.get(user, 0), charge.ended_ms)
-        months[user, month] = None
-        amounts = schema.increments(charge)
-        part = f"{charge.model}|{charge.site}|"
-        _add(month_sums, schema.user_key(shard, user, month), schema.MONTH_TTL_S, amounts)
-        _add(other_sums, schema.user_key(shard, user, day), schema.DAY_TTL_S, amounts)
-        _add(other_sums, schema.total_key(shard, month), schema.MONTH_TTL_S, amounts)
-        _add(other_sums, schema.total_key(shard, day), schema.DAY_TTL_S, amounts)
-        basis = [(charge.deployment_hash or schema.NO_DOCUMENT, 1)]
-        _add(other_sums, schema.bases_key(shard, month), schema.MONTH_TTL_S, basis)
-        parts = [(part + code, amount) for code, amount in amounts]
-        _add(other_sums, schema.breakdown_key(shard, user, month), schema.MONTH_TTL_S, parts)
-    return list(months), month_sums | other_sums, users
+        part = schema.part_of(model, site)
+        parts[part] = schema.part_name(model, site)
+        sums = rows.sums_of(charge)
+        of_users.setdefault((user, month, day, part), []).append(sums)
+        of_days.setdefault((user, day), []).append(sums)
+        basis, document = bases.setdefault(month, {}), charge.deployment_hash or schema.NO_DOCUMENT
+        basis[document] = basis.get(document, 0) + 1
+        bucket = receipts.setdefault(schema.receipts_key(shard, charge.request_id), len(receipts) + 1)
+        packed += (bucket, charge.request_id, data)
+
+    by_day = {place: _one(found) for place, found in of_users.items()}
+    user_months = _gather(((user, month, part), sums) for (user, month, _, part), sums in by_day.items())
+    total_months = _gather(((month, part), sums) for (_, month, part), sums in user_months.items())
+    total_days = _gather((day, sums) for (_, _, day, _), sums in by_day.items())
+    months = [
+        (index, row)
+        for (user, month, part), sums in user_months.items()
+        for index, row in _indexed(shard, user, month, part, sums)
+    ]
+    totals = list(_rows((schema.total_key(shard, month, part), sums) for (month, part), sums in total_months.items()))
+    days = list(_rows((schema.user_key(shard, user, day), _one(found)) for (user, day), found in of_days.items()))
+    days += _rows((schema.total_key(shard, day), sums) for day, sums in total_days.items())
+    all_rows = [*(row for _, row in months), *totals, *days]
+
+    keys = [schema.journal_key(shard), schema.stream_key(shard), schema.parts_key(shard)]
+    keys += (key for key, _ in all_rows)
+    keys += (key for index, _ in months for key in index[:2])
+    keys += (schema.bases_key(shard, month) for month in bases)
+    keys += receipts
+    keys += [schema.once_key(shard, batch.once)] if batch.once else []
+    arguments: list[str | int | bytes] = [
+        batch.journal_id,
+        batch.previous,
+        batch.last,
+        len(months),
+        len(months) + len(totals),
+        len(all_rows),
+        retention.months_s,
+        retention.days_s,
+        retention.receipts_s,
+        retention.days_s if batch.once else 0,
+        oldest_ms,
+        schema.STREAM_FIELD,
+        json.dumps([text for pair in parts.items() for text in pair]),
+        json.dumps([[part for name, count in each.items() for part in (name, str(count))] for each in bases.values()]),
+        len(receipts),
+    ]
+    arguments += (added for _, added in all_rows)
+    arguments += (part for index, _ in months for part in index[2:])
+    arguments += packed
+    return Call(keys, arguments, _gather(((user, month), sums) for (user, month, _), sums in user_months.items()))
 
 
-def _add(sums: Sums, key: str, ttl_s: int, amounts: list[tuple[str, int]]) -> None:
-    row = sums.get(key)
-    if row is None:
-        sums[key] = ttl_s, dict(amounts)
-        return
-    fields = row[1]
-    for field, amount in amounts:
-        fields[field] = fields.get(field, 0) + amount
+def _one(found: list[Sums]) -> Sums:
+    return found[0] if len(found) == 1 else rows.total(found)
 
 
-def flat(fields: Mapping[str, int]) -> Iterator[str]:
-    for field, amount in fields.items():
-        rest = amount
-        while rest > _LARGEST_INCREMENT:  # a batch's own sum may exceed what one HINCRBY can take
-            yield field
-            yield str(_LARGEST_INCREMENT)
-            rest -= _LARGEST_INCREMENT
-        yield field
-        yield str(rest)
+def _gather(parts: Iterable[tuple[_Place, Sums]]) -> dict[_Place, Sums]:
+    found: dict[_Place, list[Sums]] = {}
+    for place, sums in parts:
+        found.setdefault(place, []).append(sums)
+    return {place: _one(each) for place, each in found.items()}
+
+
+def _rows(found: Iterable[tuple[str, Sums]]) -> Iterator[Row]:
+    for key, sums in found:
+        for added in rows.increments(sums):
+            yield key, added
+
+
+Indexed = tuple[str, str, int, str]
+"""Where a user's month stands in the index: the bucket's key, the bitmap's key, the bucket and the member."""
+
+
+def _indexed(shard: int, user: str, month: str, part: str, sums: Sums) -> Iterator[tuple[Indexed, Row]]:
+    bucket = schema.bucket_of(user)
+    index = (
+        schema.index_key(shard, month, bucket),
+        schema.buckets_key(shard, month),
+        bucket,
+        schema.index_member(user, part),
+    )
+    for row in _rows([(schema.user_key(shard, user, month, part), sums)]):
+        yield index, row

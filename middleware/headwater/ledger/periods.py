@@ -8,13 +8,18 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from headwater.ledger import schema
-from headwater.ledger.redis import Store
+from headwater.ledger.books import Books
+from headwater.ledger.rows import FIELDS, Sums
 from headwater.records import PeriodTotal
 
 KEPT_USERS: Final = 10_000
 WANTED_USERS: Final = 1_000
 REFRESH_S: Final = 10.0
 """Other processes charge the same users: a total older than this is read again when it is asked for."""
+_REQUESTS: Final = FIELDS.index("requests_count")
+_ENERGY: Final = FIELDS.index("energy_microjoules")
+_ONSITE: Final = FIELDS.index("onsite_nanolitres")
+_OFFSITE: Final = FIELDS.index("offsite_nanolitres")
 
 
 class PeriodCache:
@@ -41,30 +46,39 @@ class PeriodCache:
                 self._wanted.add(user)
         return total if known else None
 
-    def learn(self, totals: Mapping[tuple[str, str], list[int]]) -> None:
-        """Take over totals that the store returned with a batch."""
-        now_s = self._clock()
-        current = schema.periods(int(now_s * 1000))[1]
+    def add(self, added: Mapping[tuple[str, str], Sums]) -> None:
+        """Add what this process has applied to months that are known here; until they are read again, they have no more."""
         with self._mutex:
-            for (user, month), (requests, energy, onsite, offsite) in totals.items():
-                if month != current:
-                    continue
-                self._totals[user] = PeriodTotal(
-                    period=month,
-                    requests_count=requests,
-                    energy_microjoules=energy,
-                    water_nanolitres=onsite + offsite,
-                    read_at_s=now_s,
+            for (user, month), sums in added.items():
+                known = self._totals.get(user)
+                if known is not None and known.period == month:
+                    self._totals[user] = _plus(known, sums)
+
+    def refresh(self, books: Books) -> None:
+        """Read what was asked for and is missing or old."""
+        with self._mutex:
+            wanted, self._wanted = self._wanted, set()
+        if not wanted:
+            return
+        now_s = self._clock()
+        month = schema.periods(int(now_s * 1000))[1]
+        found = books.months_of(sorted(wanted), month)
+        with self._mutex:
+            for user, sums in found.items():
+                nothing = PeriodTotal(
+                    period=month, requests_count=0, energy_microjoules=0, water_nanolitres=0, read_at_s=now_s
                 )
+                self._totals[user] = _plus(nothing, sums)
                 self._totals.move_to_end(user)
             while len(self._totals) > KEPT_USERS:
                 self._totals.popitem(last=False)
 
-    def refresh(self, store: Store) -> None:
-        """Read what was asked for and is missing or old."""
-        with self._mutex:
-            wanted, self._wanted = self._wanted, set()
-        if wanted:
-            month = schema.periods(int(self._clock() * 1000))[1]
-            rows = store.period_totals(sorted(wanted), month)
-            self.learn({(user, month): row for user, row in rows.items()})
+
+def _plus(total: PeriodTotal, sums: Sums) -> PeriodTotal:
+    return PeriodTotal(
+        period=total.period,
+        requests_count=total.requests_count + sums[_REQUESTS],
+        energy_microjoules=total.energy_microjoules + sums[_ENERGY],
+        water_nanolitres=total.water_nanolitres + sums[_ONSITE] + sums[_OFFSITE],
+        read_at_s=total.read_at_s,
+    )

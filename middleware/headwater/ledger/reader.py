@@ -13,10 +13,12 @@ from typing import Final, Self
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import packing, schema
 from headwater.ledger.adoption import Orphanage
+from headwater.ledger.books import Books, Entry
 from headwater.ledger.connection import READ_TIMEOUT_S, ClientFactory, connect
 from headwater.ledger.durability import SafeDelay
 from headwater.ledger.embedded import Embedded
 from headwater.ledger.redis import Store
+from headwater.ledger.rows import Sums, account_row, total
 from headwater.ledger.stats import Stats
 from headwater.records import AccountRow, Charge
 
@@ -28,7 +30,7 @@ class Reader:
     """Everybody's accounts. Every method raises LedgerError when the store does not answer."""
 
     def __init__(self, store: Store, *, on_close: ExitStack | None = None) -> None:
-        self._store = store
+        self._books = Books(store)
         self._on_close = on_close if on_close is not None else ExitStack()
 
     @classmethod
@@ -75,45 +77,65 @@ class Reader:
         """Close the connections; an embedded server that nobody else needs stops."""
         self._on_close.close()
 
+    @property
+    def kept_days(self) -> int:
+        """For how many days single charges are kept."""
+        return self._books.store.retention.days_s // 86_400
+
+    # -- accounts -----------------------------------------------------------------------------------------------------
+
+    def rows(self, period: str) -> Iterator[AccountRow]:
+        """Every user's account of a month `2026-11` or a day `2026-11-23`, shard after shard; a few thousand at a time are
+        held."""
+        labels = self.labels()
+        read = self._books.user_months if schema.is_month(period) else self._books.user_days
+        for shard in self._books.shards:
+            for user, sums in read(shard, period):
+                yield account_row(sums, user=user, period=period, label=labels.get(user))
+
     def month_rows(self, month: str) -> list[AccountRow]:
         """Every user's account of a month `2026-11`, most energy first, then by user."""
-        return self._rows(month)
+        return sorted(self.rows(month), key=lambda row: (-row.energy_microjoules, row.user))
 
     def day_rows(self, day: str) -> list[AccountRow]:
         """Every user's account of a day `2026-11-23`, most energy first, then by user."""
-        return self._rows(day)
-
-    def _rows(self, period: str) -> list[AccountRow]:
-        labels = self.labels()
-        # Whoever was last seen before the period began has no row in it.
-        users = self._store.users_since(schema.period_start_ms(period))
-        rows = [
-            schema.account_row(fields.items(), user=user, period=period, label=labels.get(user))
-            for user, fields in self._store.user_fields(users, period)
-            if fields
-        ]
-        return sorted(rows, key=lambda row: (-row.energy_microjoules, row.user))
+        return self.month_rows(day)
 
     def totals(self, period: str) -> AccountRow:
         """Everybody's account of a month or a day, as kept beside the users' accounts; its user is ''."""
-        return schema.account_row(self._store.total_fields(period), user="", period=period)
+        return account_row(
+            total(self._books.total(shard, period) for shard in self._books.shards), user="", period=period
+        )
+
+    def total_breakdown(self, month: str) -> dict[tuple[str, str], AccountRow]:
+        """Everybody's month by (model, site), as kept beside the users' accounts."""
+        found: dict[tuple[str, str], list[Sums]] = {}
+        for shard in self._books.shards:
+            for place, sums in self._books.total_parts(shard, month).items():
+                found.setdefault(place, []).append(sums)
+        return {place: account_row(total(parts), user="", period=month) for place, parts in sorted(found.items())}
 
     def user_row(self, user: str, period: str) -> AccountRow:
         """One user's account of a month or a day; all zero where there is none."""
-        _, fields = next(self._store.user_fields([user], period))
-        return schema.account_row(fields.items(), user=user, period=period, label=self.labels().get(user))
+        books = self._books
+        parts = books.user_month(user, period).values() if schema.is_month(period) else [books.user_day(user, period)]
+        sums = total(part for part in parts if part is not None)
+        return account_row(sums, user=user, period=period, label=self.labels().get(user))
 
     def breakdown(self, user: str, month: str) -> dict[tuple[str, str], AccountRow]:
         """One user's month by (model, site)."""
-        return schema.breakdown_rows(self._store.breakdown_fields(user, month), user=user, month=month)
+        found = self._books.user_month(user, month)
+        return {place: account_row(sums, user=user, period=month) for place, sums in sorted(found.items())}
 
     def bases(self, month: str) -> dict[str, int]:
         """By which documents a month was charged, and how many requests by each; "-" stands for none."""
-        return self._store.bases(month)
+        return self._books.bases(month)
+
+    # -- single charges -----------------------------------------------------------------------------------------------
 
     def receipt(self, request_id: str, user: str | None = None) -> Charge | None:
         """The charge of a request of the last 48 hours; where a user is given, only if it is that user's."""
-        packed = self._store.receipt(request_id, user)
+        packed = self._books.receipt(request_id, user)
         if packed is None:
             return None
         charge = packing.unpack(packed)
@@ -121,11 +143,13 @@ class Reader:
 
     def document(self, document_hash: str) -> str | None:
         """The deployment document that charges refer to."""
-        return self._store.document(document_hash)
+        return self._books.document(document_hash)
 
     def ledger_entries(self) -> Iterator[Charge]:
         """Every charge that the ledger still keeps one by one, in the order in which it was applied."""
-        return map(packing.unpack, self._store.stream())
+        for shard in self._books.shards:
+            for entry in self._books.stream(shard):
+                yield packing.unpack(entry.packed)
 
     def month_entries(self, month: str) -> Iterator[tuple[AccountRow, Iterator[Charge]]]:
         """Shard after shard: everybody's account of a month, and the charges that are kept one by one, up to the last one in
@@ -135,21 +159,22 @@ class Reader:
         Raises:
             LedgerError: charges come in so fast that the account cannot be read together with them.
         """
-        for shard in range(self._store.shards_count):
-            standing = self._store.standing(shard, month)
+        for shard in self._books.shards:
+            standing = self._books.standing(shard, month)
             if standing is None:
                 raise LedgerError(f"{month}: charges come in faster than the ledger can be read; ask again")
-            fields, last = standing
-            entries: Iterator[bytes] = iter(())
+            sums, last = standing
+            entries: Iterator[Entry] = iter(())
             if last:
                 begun_ms = max(0, schema.period_start_ms(month) - CLOCK_DOUBT_MS)
-                since = self._store.shard_stream(shard, str(begun_ms), last)
-                entries = chain(since, self._store.shard_stream(shard, "-", f"({begun_ms}"))
-            yield schema.account_row(fields.items(), user="", period=month), map(packing.unpack, entries)
+                since = self._books.stream(shard, str(begun_ms), last)
+                entries = chain(since, self._books.stream(shard, "-", f"({begun_ms}"))
+            charges = (packing.unpack(entry.packed) for entry in entries)
+            yield account_row(sums, user="", period=month), charges
 
     def labels(self) -> dict[str, str]:
         """Pseudonym -> the operator's label."""
-        return self._store.labels()
+        return self._books.labels()
 
 
 def open_store(url: str, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:

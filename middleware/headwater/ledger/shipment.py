@@ -17,6 +17,7 @@ from headwater.ledger.connection import StoreError
 from headwater.ledger.durability import Durability
 from headwater.ledger.frames import START, Frame, Kind, Position
 from headwater.ledger.redis import Behind, Store
+from headwater.ledger.rows import Sums
 from headwater.ledger.stats import Stats
 from headwater.ledger.tail import Tail, head_of
 
@@ -24,8 +25,8 @@ log: Final = getLogger("headwater.ledger")
 
 BATCH_CHARGES: Final = 100
 
-Totals = Mapping[tuple[str, str], list[int]]
-"""(user, month) -> the amounts of schema.PERIOD_TOTAL_FIELDS."""
+Added = Mapping[tuple[str, str], Sums]
+"""(user, month) -> what was added to it."""
 
 
 class Shipment:
@@ -38,7 +39,7 @@ class Shipment:
         durability: Durability,
         stats: Stats,
         *,
-        on_totals: Callable[[Totals], None] | None = None,
+        on_added: Callable[[Added], None] | None = None,
     ) -> None:
         self.journal_id = folder.name
         self.tail = Tail(folder)
@@ -48,7 +49,7 @@ class Shipment:
         self._store = store
         self._durability = durability
         self._stats = stats
-        self._on_totals = on_totals
+        self._on_added = on_added
         self._sequences: dict[int, int] | None = None
         self._pending: list[Frame] = []
         self._after_pending = START
@@ -152,11 +153,11 @@ class Shipment:
                 last=run[-1][0],
                 charges=[(charge, packed) for _, charge, packed in run],
             )
-            totals = self._store.apply(batch)
+            added = self._store.apply(batch)
             sequences[shard] = batch.last
             self._stats.shipped += len(run)
-            if self._on_totals is not None:
-                self._on_totals(totals)
+            if self._on_added is not None:
+                self._on_added(added)
 
     def _note_damage(self, seq: int) -> None:
         if self._seen_seq is not None and seq > self._seen_seq + 1 and seq > self._gap_until + 1:

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from headwater.errors import ConfigError, HeadwaterError, LedgerError
 from headwater.ledger.adoption import Adopted, Orphanage
+from headwater.ledger.books import Books
 from headwater.ledger.connection import ClientFactory, StoreError, connect
 from headwater.ledger.durability import Durability, WaitAof
 from headwater.ledger.frames import Position
@@ -113,7 +114,8 @@ class Shipper:
         self._outside = outside
         self._timing = outside.timing
         self._store = Store(place.url, client_factory=outside.client_factory, clock=outside.clock)
-        self._live = Shipment(journal.folder, self._store, self._durability(), stats, on_totals=cache.learn)
+        self._books = Books(self._store)
+        self._live = Shipment(journal.folder, self._store, self._durability(), stats, on_added=cache.add)
         self._orphanage = Orphanage(data_dir, self._store, stats, fingerprint=fingerprint, durability=self._durability)
         self._adopted: list[Adopted] = []
         self._connected = False
@@ -229,7 +231,7 @@ class Shipper:
         self._live.tail.sync()
         while self._moves(self._live):
             self._announce()
-        self._cache.refresh(self._store)
+        self._cache.refresh(self._books)
         self._live.settle()
         now_s = self._outside.monotonic()
         if now_s >= self._next_adoption_s:

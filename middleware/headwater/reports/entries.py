@@ -13,7 +13,6 @@ from headwater.reports.statement import checked_month
 Tick = Callable[[int, float], None]
 """Told now and then: charges read, and the share of all that is done, from 0 to 1."""
 TICK_EVERY: Final = 1_024
-_RETENTION_DAYS: Final = schema.LEDGER_RETENTION_MS // 86_400_000
 
 
 def unwatched(_read_count: int, _done_ratio: float) -> None:
@@ -44,7 +43,7 @@ def month_charges(reader: Reader, month: str, tick: Tick = unwatched) -> Iterato
             read_count += 1
             if read_count % TICK_EVERY == 0:
                 tick(read_count, read_count / all_count)
-        _check(total, month, found_count=found_count, it_microjoules=it_microjoules)
+        _check(total, month, kept_days=reader.kept_days, found_count=found_count, it_microjoules=it_microjoules)
 
 
 def _of_month(entries: Iterable[Charge], month: str, wanted_count: int) -> Iterator[Charge]:
@@ -59,11 +58,11 @@ def _of_month(entries: Iterable[Charge], month: str, wanted_count: int) -> Itera
                 return
 
 
-def _check(total: AccountRow, month: str, *, found_count: int, it_microjoules: int) -> None:
+def _check(total: AccountRow, month: str, *, kept_days: int, found_count: int, it_microjoules: int) -> None:
     if found_count < total.requests_count:
         raise LedgerError(
             f"{month}: {total.requests_count - found_count:,} of {total.requests_count:,} requests are no longer kept one by one; "
-            f"single charges are kept for {_RETENTION_DAYS} days, sums stay: headwater report --month {month}"
+            f"single charges are kept for {kept_days} days, sums stay: headwater report --month {month}"
         )
     if it_microjoules != total.it_microjoules:
         raise LedgerError(

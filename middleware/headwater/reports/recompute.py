@@ -10,7 +10,8 @@ from typing import Final
 from headwater import catalog
 from headwater.amounts import OUT_OF_RANGE, amounts, storable
 from headwater.errors import CatalogError
-from headwater.ledger import Reader, schema
+from headwater.ledger import Reader, rows
+from headwater.ledger.rows import Sums
 from headwater.physics.estimate import TIME_UNKNOWN, TOKENS_UNBELIEVABLE, TOKENS_UNKNOWN, Profile
 from headwater.records import AccountRow, Charge, Deployment, FactorSet, Unknown
 from headwater.reports.entries import Tick, month_charges, unwatched
@@ -156,15 +157,12 @@ class _Accounts:
     """Users' sums, made by the rule by which the ledger makes them."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, dict[str, int]] = {}
+        self._sums: dict[str, Sums] = {}
 
     def add(self, charge: Charge) -> None:
-        sums = self._sums.setdefault(charge.user, {})
-        for code, amount in schema.increments(charge):
-            sums[code] = sums.get(code, 0) + amount
+        self._sums[charge.user] = rows.plus(self._sums.get(charge.user, rows.NOTHING), rows.sums_of(charge))
 
     def rows(self, month: str, labels: dict[str, str]) -> list[AccountRow]:
         return [
-            schema.account_row(sums.items(), user=user, period=month, label=labels.get(user))
-            for user, sums in self._sums.items()
+            rows.account_row(sums, user=user, period=month, label=labels.get(user)) for user, sums in self._sums.items()
         ]
