@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headwater.ledger import Ledger, schema
 from headwater.ledger.batch import Batch
+from headwater.ledger.glance import glance, receipt_id
 from headwater.ledger.packing import pack
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Behind, Store
@@ -167,7 +168,7 @@ def test_every_key_has_its_lifetime_and_no_other_key_is_made(server: Server, sto
     kept, part = schema.Retention(), schema.part_of(mine.model, mine.site)
     for key in ("hw2:meta", "hw2:{s00}:j", "hw2:{s00}:led", "hw2:{s00}:parts"):
         assert lifetimes.pop(key) == -1
-    assert 0 < lifetimes.pop(f"hw2:{{s00}}:q:{mine.request_id[:7]}") <= kept.receipts_s
+    assert 0 < lifetimes.pop(schema.receipts_key(0, receipt_id(mine.request_id))) <= kept.receipts_s
     days = {f"hw2:{{s00}}:u:{ADA}:20261123", "hw2:{s00}:t:20261123"}
     months = {
         f"hw2:{{s00}}:u:{ADA}:202611:{part}",
@@ -183,7 +184,7 @@ def test_every_key_has_its_lifetime_and_no_other_key_is_made(server: Server, sto
 
 def test_a_batch_that_does_not_follow_changes_nothing(server: Server, store: Store) -> None:
     mine = charge(1)
-    batch = Batch(journal_id="j", shard=0, previous=3, last=4, charges=[(mine, pack(mine))])
+    batch = Batch(journal_id="j", shard=0, previous=3, last=4, charges=[glance(pack(mine))])
 
     with pytest.raises(Behind) as caught:
         store.apply(batch)

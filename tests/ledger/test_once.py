@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from headwater.errors import LedgerError
 from headwater.ledger import Ledger, ledger, schema, syscalls
 from headwater.ledger.batch import Batch
+from headwater.ledger.glance import glance, receipt_id
 from headwater.ledger.packing import pack
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Store
@@ -206,12 +207,12 @@ def test_all_keys_of_a_sighting_are_declared_and_of_one_shard(store: Store, monk
 
     monkeypatch.setattr(store, "_script", noting)
     one = charge(1, once=ONCE)
-    batch = Batch(journal_id="j", shard=0, previous=0, last=1, charges=[(one, pack(one))])
+    batch = Batch(journal_id="j", shard=0, previous=0, last=1, charges=[glance(pack(one))])
 
     store.apply(batch)
 
     assert called[0][-1] == schema.once_key(0, ONCE)
-    assert called[0][-2] == schema.receipts_key(0, one.request_id)
+    assert schema.receipts_key(0, receipt_id(one.request_id)) in called[0]
     assert all("{s00}" in key for key in called[0])
     assert {key.decode() for key in store.client.keys("hw2:{*")} == set(called[0])
 

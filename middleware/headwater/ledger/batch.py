@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from struct import Struct
+from typing import Final, NamedTuple, TypeVar
 
 from headwater.ledger import rows, schema
+from headwater.ledger.glance import Glance
 from headwater.ledger.rows import Sums
 from headwater.ledger.schema import Retention
-from headwater.records import Charge
 
 _Place = TypeVar("_Place")
+_ID: Final = Struct(">HB")
+"""Its bucket, and how long it is."""
+_Row = tuple[str, bytes]
+"""A row's key, and what is added to it."""
 
 
 class Batch(NamedTuple):
@@ -21,16 +26,16 @@ class Batch(NamedTuple):
     shard: int
     previous: int
     last: int
-    charges: Sequence[tuple[Charge, bytes]]
+    charges: Sequence[Glance]
 
     @property
     def once(self) -> str:
         """What all sightings of its only charge share; "" where all its charges count."""
-        return self.charges[0][0].once if len(self.charges) == 1 else ""
+        return self.charges[0].once if len(self.charges) == 1 else ""
 
 
-Numbered = tuple[int, Charge, bytes]
-"""A charge, its sequence number in its journal, and its packed form."""
+Numbered = tuple[int, Glance]
+"""A charge and its sequence number in its journal."""
 
 
 def runs(numbered: Iterable[Numbered]) -> Iterator[list[Numbered]]:
@@ -57,58 +62,40 @@ class Call(NamedTuple):
     """(user, month) -> sums."""
 
 
-Row = tuple[str, bytes]
-"""A row's key and what is added to it."""
-
-
 def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
     """Lay a batch out for charge.lua. `oldest_ms`: single charges applied before this moment may go."""
     shard = batch.shard
-    of_users: dict[tuple[str, str, str, str], list[Sums]] = {}
-    of_days: dict[tuple[str, str], list[Sums]] = {}
-    bases: dict[str, dict[str, int]] = {}
-    parts: dict[str, str] = {}
+    by_day: dict[tuple[str, int, str, str], list[Sums]] = {}
+    bases: dict[tuple[int, str], int] = {}
     receipts: dict[str, int] = {}
-    packed: list[str | int | bytes] = []
-    for charge, data in batch.charges:
-        user, model, site = charge.user, charge.model, charge.site
-        day, month = schema.periods(charge.ended_ms)
-        part = schema.part_of(model, site)
-        parts[part] = schema.part_name(model, site)
-        sums = rows.sums_of(charge)
-        of_users.setdefault((user, month, day, part), []).append(sums)
-        of_days.setdefault((user, day), []).append(sums)
-        basis, document = bases.setdefault(month, {}), charge.deployment_hash or schema.NO_DOCUMENT
-        basis[document] = basis.get(document, 0) + 1
-        bucket = receipts.setdefault(schema.receipts_key(shard, charge.request_id), len(receipts) + 1)
-        packed += (bucket, charge.request_id, data)
+    ids = bytearray()
+    for charge in batch.charges:
+        day = charge.ended_ms // schema.DAY_MS
+        by_day.setdefault((charge.user, day, charge.model, charge.site), []).append(charge.sums)
+        basis = day, charge.deployment_hash
+        bases[basis] = bases.get(basis, 0) + 1
+        receipt_id = charge.receipt_id
+        bucket = receipts.setdefault(schema.receipts_key(shard, receipt_id), len(receipts) + 1)
+        ids += _ID.pack(bucket, len(receipt_id))
+        ids += receipt_id
 
-    by_day = {place: _one(found) for place, found in of_users.items()}
-    user_months = _gather(((user, month, part), sums) for (user, month, _, part), sums in by_day.items())
-    total_months = _gather(((month, part), sums) for (_, month, part), sums in user_months.items())
-    total_days = _gather((day, sums) for (_, _, day, _), sums in by_day.items())
-    months = [
-        (index, row)
-        for (user, month, part), sums in user_months.items()
-        for index, row in _indexed(shard, user, month, part, sums)
-    ]
-    totals = list(_rows((schema.total_key(shard, month, part), sums) for (month, part), sums in total_months.items()))
-    days = list(_rows((schema.user_key(shard, user, day), _one(found)) for (user, day), found in of_days.items()))
-    days += _rows((schema.total_key(shard, day), sums) for day, sums in total_days.items())
-    all_rows = [*(row for _, row in months), *totals, *days]
-
+    made = _sheet(shard, by_day)
+    months = {month: _bases_of(month, bases) for month in made.months}
+    all_rows = [*made.user_months, *made.total_months, *made.user_days, *made.total_days]
+    users_count = len(made.user_months)
     keys = [schema.journal_key(shard), schema.stream_key(shard), schema.parts_key(shard)]
     keys += (key for key, _ in all_rows)
-    keys += (key for index, _ in months for key in index[:2])
-    keys += (schema.bases_key(shard, month) for month in bases)
+    keys += made.buckets
+    keys += (schema.bases_key(shard, month) for month in months)
     keys += receipts
+    keys += (schema.buckets_key(shard, month) for month in months)
     keys += [schema.once_key(shard, batch.once)] if batch.once else []
     arguments: list[str | int | bytes] = [
         batch.journal_id,
         batch.previous,
         batch.last,
-        len(months),
-        len(months) + len(totals),
+        users_count,
+        users_count + len(made.total_months),
         len(all_rows),
         retention.months_s,
         retention.days_s,
@@ -116,44 +103,84 @@ def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
         retention.days_s if batch.once else 0,
         oldest_ms,
         schema.STREAM_FIELD,
-        json.dumps([text for pair in parts.items() for text in pair]),
-        json.dumps([[part for name, count in each.items() for part in (name, str(count))] for each in bases.values()]),
-        len(receipts),
+        json.dumps(made.parts),
+        json.dumps(list(months.values())),
+        b"".join(added for _, added in all_rows),
+        bytes(ids),
+        *(charge.packed for charge in batch.charges),
     ]
-    arguments += (added for _, added in all_rows)
-    arguments += (part for index, _ in months for part in index[2:])
-    arguments += packed
-    return Call(keys, arguments, _gather(((user, month), sums) for (user, month, _), sums in user_months.items()))
+    return Call(keys, arguments, made.added)
 
 
-def _one(found: list[Sums]) -> Sums:
-    return found[0] if len(found) == 1 else rows.total(found)
+class _Sheet(NamedTuple):
+    """The rows of a batch: keys, and what is added under them."""
+
+    user_months: list[_Row]
+    buckets: list[str]
+    """Per user's month, the bucket of the index that it stands in."""
+    total_months: list[_Row]
+    user_days: list[_Row]
+    total_days: list[_Row]
+    months: list[str]
+    parts: list[str]
+    """Short name, name, short name, name ..."""
+    added: dict[tuple[str, str], Sums]
 
 
-def _gather(parts: Iterable[tuple[_Place, Sums]]) -> dict[_Place, Sums]:
-    found: dict[_Place, list[Sums]] = {}
-    for place, sums in parts:
-        found.setdefault(place, []).append(sums)
-    return {place: _one(each) for place, each in found.items()}
+def _sheet(shard: int, by_day: dict[tuple[str, int, str, str], list[Sums]]) -> _Sheet:
+    days: dict[tuple[str, str], list[Sums]] = {}
+    months: dict[tuple[str, str, str], list[Sums]] = {}
+    parts: dict[str, str] = {}
+    for (user, day_number, model, site), found in by_day.items():
+        day, month = schema.period_of_day(day_number)
+        part = schema.part_of(model, site)
+        parts[part] = schema.part_name(model, site)
+        sums = rows.total(found)
+        days.setdefault((user, day), []).append(sums)
+        months.setdefault((user, month, part), []).append(sums)
+    user_days, user_months = _summed(days), _summed(months)
+    all_days: dict[str, list[Sums]] = {}
+    for (_, day), sums in user_days.items():
+        all_days.setdefault(day, []).append(sums)
+    all_months: dict[tuple[str, str], list[Sums]] = {}
+    added: dict[tuple[str, str], list[Sums]] = {}
+    user_rows: list[_Row] = []
+    buckets: list[str] = []
+    for (user, month, part), sums in user_months.items():
+        all_months.setdefault((month, part), []).append(sums)
+        added.setdefault((user, month), []).append(sums)
+        for increment in rows.increments(sums):
+            user_rows.append((schema.user_key(shard, user, month, part), increment))
+            buckets.append(schema.index_key(shard, month, schema.bucket_of(user)))
+    return _Sheet(
+        user_months=user_rows,
+        buckets=buckets,
+        total_months=list(
+            _rows((schema.total_key(shard, *place), rows.total(each)) for place, each in all_months.items())
+        ),
+        user_days=list(_rows((schema.user_key(shard, *place), sums) for place, sums in user_days.items())),
+        total_days=list(_rows((schema.total_key(shard, day), rows.total(each)) for day, each in all_days.items())),
+        months=list(dict.fromkeys(month for month, _ in all_months)),
+        parts=[text for pair in parts.items() for text in pair],
+        added=_summed(added),
+    )
 
 
-def _rows(found: Iterable[tuple[str, Sums]]) -> Iterator[Row]:
+def _bases_of(month: str, bases: dict[tuple[int, str], int]) -> list[str]:
+    """Document, count, document, count ... of one month."""
+    counts: dict[str, int] = {}
+    for (day, document), count in bases.items():
+        if schema.period_of_day(day)[1] == month:
+            name = document or schema.NO_DOCUMENT
+            counts[name] = counts.get(name, 0) + count
+    return [part for name, count in counts.items() for part in (name, str(count))]
+
+
+def _summed(found: dict[_Place, list[Sums]]) -> dict[_Place, Sums]:
+    return {place: rows.total(each) for place, each in found.items()}
+
+
+def _rows(found: Iterable[tuple[str, Sums]]) -> Iterator[_Row]:
     for key, sums in found:
         for added in rows.increments(sums):
             yield key, added
-
-
-Indexed = tuple[str, str, int, str]
-"""Where a user's month stands in the index: the bucket's key, the bitmap's key, the bucket and the member."""
-
-
-def _indexed(shard: int, user: str, month: str, part: str, sums: Sums) -> Iterator[tuple[Indexed, Row]]:
-    bucket = schema.bucket_of(user)
-    index = (
-        schema.index_key(shard, month, bucket),
-        schema.buckets_key(shard, month),
-        bucket,
-        schema.index_member(user, part),
-    )
-    for row in _rows([(schema.user_key(shard, user, month, part), sums)]):
-        yield index, row

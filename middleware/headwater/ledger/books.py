@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from headwater.errors import LedgerError
 from headwater.ledger import rows, schema
 from headwater.ledger.connection import refusals
+from headwater.ledger.glance import receipt_id
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import Sums
 
@@ -166,9 +167,10 @@ class Books:
 
     def receipt(self, request_id: str, user: str | None) -> bytes | None:
         """The packed charge of a request: on its user's shard, or on any where no user is given."""
+        found_by = receipt_id(request_id)
         with refusals():
             for shard in self.shards if user is None else [self.shard_of(user)]:
-                entry_id = self.store.client.hget(schema.receipts_key(shard, request_id), request_id)
+                entry_id = self.store.client.hget(schema.receipts_key(shard, found_by), found_by)
                 if entry_id is not None:
                     found = self.store.client.xrange(schema.stream_key(shard), min=entry_id, max=entry_id)
                     for _, fields in found:  # none, where the charge was erased

@@ -1,12 +1,12 @@
 -- Applies one batch of a journal's charges behind the last applied sequence: all of it, or none of it.
--- KEYS, all of one shard: 1 journals, 2 stream, 3 parts; then the rows: users' months, total months, users' days and total
---       days; then, per user's month, its bucket of the index and the bitmap of buckets; then the bases of each month; then
---       the buckets of receipts; behind them the first sighting, where the batch is one charge that others may show too.
+-- KEYS, all of one shard: 1 journals, 2 stream, 3 parts; then the rows: users' months, total months, users' days, total days;
+--       then, per user's month, its bucket of the index; then the bases of each month; then the buckets of receipts; then
+--       the bitmaps of buckets; last the first sighting, where the batch is one charge that others may show too.
 -- ARGV: 1 journal id, 2 previous sequence, 3 last sequence, 4 how many users' months, 5 how many months with the totals,
 --       6 how many rows, 7 lifetime of a month, 8 of a day, 9 of a receipt, 10 of a first sighting in s ('0': none to keep),
 --       11 oldest moment of the stream to keep in ms, 12 stream field, 13 parts as JSON [short name, name, ...],
---       14 bases as JSON [[document, count, ...], ...], 15 how many buckets of receipts; then what each row adds; then, per
---       user's month, its bucket and its member of the index; then, per charge, its bucket of receipts, its id, and it.
+--       14 bases as JSON [[document, count, ...], ...], 15 what is added to each row, one behind the other, 16 per charge its
+--       bucket of receipts, the length of what its receipt is found by, and that; 17... packed charges.
 -- A Lua number is a double, exact only to 2^53: a row's numbers of 80 bits are added in halves, and what they add, 64 bits.
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
 if stored ~= ARGV[2] then
@@ -16,9 +16,11 @@ end
 -- Whatever can fail on what was sent fails here, before the first write.
 local month_count, months_count, rows_count = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local parts, bases = cjson.decode(ARGV[13]), cjson.decode(ARGV[14])
-local index_keys, index_args = 3 + rows_count, 15 + rows_count
-local bases_keys = index_keys + 2 * month_count
-local receipts_keys, charge_args = bases_keys + #bases, index_args + 2 * month_count
+local index_keys = 3 + rows_count
+local bases_keys = index_keys + month_count
+local receipts_keys = bases_keys + #bases
+local row_bytes = #ARGV[15] / rows_count
+local count = row_bytes / 8
 
 -- First write: where the server refuses writes (OOM, MISCONF, READONLY), it refuses here, before anything is counted.
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
@@ -38,15 +40,15 @@ end
 if ARGV[10] ~= '0' then
   local first = try('GET', KEYS[#KEYS])
   if type(first) == 'string' then
-    local bucket = KEYS[receipts_keys + tonumber(ARGV[charge_args + 1])]
-    try('HSET', bucket, ARGV[charge_args + 2], first)
-    try('EXPIRE', bucket, ARGV[9])
+    local bucket, id = struct.unpack('>HBc0', ARGV[16])
+    try('HSET', KEYS[receipts_keys + bucket], id, first)
+    try('EXPIRE', KEYS[receipts_keys + bucket], ARGV[9])
     return {1, ARGV[3], refused, 1}
   end
 end
 
 local HALF = 281474976710656
-local ADDED, STORED, formats_count = nil, nil, 0
+local ADDED, STORED = '>' .. string.rep('i2I6', count), '>' .. string.rep('i4I6', count)
 
 -- Adds to a row; whether it is a new one.
 local function add(key, added, lifetime)
@@ -56,10 +58,6 @@ local function add(key, added, lifetime)
   end
   if row == nil then
     return false
-  end
-  local count = #added / 8
-  if count ~= formats_count then
-    ADDED, STORED, formats_count = '>' .. string.rep('i2I6', count), '>' .. string.rep('i4I6', count), count
   end
   local sums = {struct.unpack(ADDED, added)}
   local rest = ''
@@ -81,12 +79,15 @@ local function add(key, added, lifetime)
 end
 
 for r = 1, rows_count do
-  local is_new = add(KEYS[3 + r], ARGV[15 + r], r <= months_count and ARGV[7] or ARGV[8])
-  if is_new and r <= month_count then
-    local index, buckets = KEYS[index_keys + 2 * r - 1], KEYS[index_keys + 2 * r]
-    try('SADD', index, ARGV[index_args + 2 * r])
+  local key = KEYS[3 + r]
+  local added = string.sub(ARGV[15], (r - 1) * row_bytes + 1, r * row_bytes)
+  if add(key, added, r <= months_count and ARGV[7] or ARGV[8]) and r <= month_count then
+    local index = KEYS[index_keys + r]
+    local user, part = string.match(key, ':u:(.*):%d+:(.*)$')
+    local buckets, bucket = string.match(index, '^(.*):(%x+)$')
+    try('SADD', index, user .. '|' .. part)
     try('EXPIRE', index, ARGV[7])
-    try('SETBIT', buckets, ARGV[index_args + 2 * r - 1], 1)
+    try('SETBIT', buckets, tonumber(bucket, 16), 1)
     try('EXPIRE', buckets, ARGV[7])
   end
 end
@@ -102,17 +103,16 @@ for b, counts in ipairs(bases) do
   try('EXPIRE', KEYS[bases_keys + b], ARGV[7])
 end
 
-local receipts = {}
-for a = charge_args + 1, #ARGV, 3 do
-  local id = try('XADD', KEYS[2], '*', ARGV[12], ARGV[a + 2])
-  local bucket = receipts[ARGV[a]]
-  if not bucket then
-    bucket = {}
-    receipts[ARGV[a]] = bucket
-  end
+local receipts, at = {}, 1
+for a = 17, #ARGV do
+  local bucket, receipt_id
+  bucket, receipt_id, at = struct.unpack('>HBc0', ARGV[16], at)
+  local id = try('XADD', KEYS[2], '*', ARGV[12], ARGV[a])
   if id then
-    bucket[#bucket + 1] = ARGV[a + 1]
-    bucket[#bucket + 1] = id
+    local found = receipts[bucket] or {}
+    receipts[bucket] = found
+    found[#found + 1] = receipt_id
+    found[#found + 1] = id
     if ARGV[10] ~= '0' then
       try('SET', KEYS[#KEYS], id, 'EX', ARGV[10])
     end
@@ -120,11 +120,8 @@ for a = charge_args + 1, #ARGV, 3 do
 end
 try('XTRIM', KEYS[2], 'MINID', '~', ARGV[11])
 
-for number, found in pairs(receipts) do
-  local bucket = KEYS[receipts_keys + tonumber(number)]
-  if #found > 0 then
-    try('HSET', bucket, unpack(found))
-    try('EXPIRE', bucket, ARGV[9])
-  end
+for bucket, found in pairs(receipts) do
+  try('HSET', KEYS[receipts_keys + bucket], unpack(found))
+  try('EXPIRE', KEYS[receipts_keys + bucket], ARGV[9])
 end
 return {1, ARGV[3], refused, 0}

@@ -90,6 +90,23 @@ _HAS_METERED: Final = 1 << 19
 _HAS_ONCE: Final = 1 << 20
 _HAS_SCHEME: Final = 1 << 21
 
+_GROUPS: Final[tuple[tuple[int, tuple[str, ...]], ...]] = (
+    (_HAS_IMAGES, ("images_count",)),
+    (_HAS_PACE, ("itl_s",)),
+    (_HAS_MIX, tuple(f"mix.{name}" for name in _MIX)),
+    (_HAS_GRID, ("grid_g_per_kwh",)),
+    (_HAS_WET_BULB, ("wet_bulb_c",)),
+    (_HAS_CACHE_WRITE, ("cache_write_tokens",)),
+    (_HAS_COUNT_RATIO, ("count_ratio",)),
+    (_HAS_METERED, ("metered_j", "metered_boundary")),
+    (_HAS_SCHEME, ("metered_scheme", "metered_verdict")),
+    (_HAS_AMOUNTS, _AMOUNTS),
+    (_HAS_ONCE, ("once",)),
+    (_ULID_ID, ("request_id",)),
+    (_HEX_USER, ("user",)),
+)
+"""What else a record may have, in the order in which it stands there."""
+
 _CROCKFORD: Final = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _BASE32: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUV"  # what int(text, 32) reads
 # Every byte outside the alphabet becomes "!", which int() refuses: no underscore, sign or lower case slips through.
@@ -139,7 +156,7 @@ def pack(charge: Charge) -> bytes:
         presence |= _HAS_ONCE
         values.append(_once_bytes(charge.once))
     own_texts: tuple[str, ...] = ()
-    ulid = _ulid_bytes(charge.request_id)
+    ulid = ulid_bytes(charge.request_id)
     if ulid is not None:
         presence |= _ULID_ID
         values.append(ulid)
@@ -155,7 +172,7 @@ def pack(charge: Charge) -> bytes:
         own_texts += (charge.user,)
     codes = _OUTCOME_CODE[charge.outcome], _METHOD_CODE[charge.method], _SOURCE_CODE[charge.usage.source]
     try:
-        head = _layout(presence).pack(VERSION, presence, *codes, charge.started_ms, charge.ended_ms, *values)
+        head = layout(presence).pack(VERSION, presence, *codes, charge.started_ms, charge.ended_ms, *values)
         return head + _text_bytes(charge.model, charge.site, charge.deployment_hash, charge.reason, *own_texts)
     except (struct.error, ValueError) as error:
         raise LedgerError(f"charge {charge.request_id} cannot be stored: {error}") from error
@@ -206,8 +223,8 @@ def unpack(data: bytes) -> Charge:
 def _unpack(data: bytes) -> Charge:
     is_short = data[0] in _SHORT_PRESENCE
     presence = int.from_bytes(data[1:3] if is_short else data[1:5], "little")
-    layout = _layout(presence, is_short=is_short)
-    _, _, outcome, method, source, started_ms, ended_ms, *values = layout.unpack_from(data)
+    numbers_layout = layout(presence, is_short=is_short)
+    _, _, outcome, method, source, started_ms, ended_ms, *values = numbers_layout.unpack_from(data)
     numbers = iter(values)
     optional = [next(numbers) if presence & bit else None for bit in _OPTIONAL_BITS]
     images_count = next(numbers) if presence & _HAS_IMAGES else 0
@@ -225,16 +242,16 @@ def _unpack(data: bytes) -> Charge:
     once = next(numbers).hex() if presence & _HAS_ONCE else ""
     request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
     user = next(numbers).hex() if presence & _HEX_USER else ANONYMOUS if presence & _ANONYMOUS_USER else None
-    texts = _texts(data, layout.size, 4 + (request_id is None) + (user is None))
+    found = texts(data, numbers_layout.size, 4 + (request_id is None) + (user is None))
     return Charge(
-        request_id=texts[4] if request_id is None else request_id,
-        user=texts[-1] if user is None else user,
+        request_id=found[4] if request_id is None else request_id,
+        user=found[-1] if user is None else user,
         started_ms=started_ms,
         ended_ms=ended_ms,
         outcome=_OUTCOMES[outcome],
-        model=texts[0],
-        site=texts[1],
-        deployment_hash=texts[2],
+        model=found[0],
+        site=found[1],
+        deployment_hash=found[2],
         method=_METHODS[method],
         usage=replace(
             _usage(optional[:4], source=_SOURCES[source], images_count=images_count),
@@ -253,7 +270,7 @@ def _unpack(data: bytes) -> Charge:
             metered_verdict=metered_verdict,
         ),
         amounts=amounts,
-        reason=texts[3],
+        reason=found[3],
         once=once,
     )
 
@@ -270,20 +287,22 @@ def _usage(counts: Sequence[int | None], *, source: CountSource, images_count: i
     )
 
 
-def _texts(data: bytes, at: int, count: int) -> list[str]:
+def texts(data: bytes, at: int, count: int) -> list[str]:
+    """The short strings of a record, from an offset to its end. Raises ValueError where they are cut."""
     lengths = data[at : at + count]
     at += count
     if len(data) != at + sum(lengths):
         raise ValueError(f"strings of {sum(lengths)} bytes announced, {len(data) - at} there")
-    texts = []
+    found = []
     for length in lengths:
-        texts.append(data[at : at + length].decode())
+        found.append(data[at : at + length].decode())
         at += length
-    return texts
+    return found
 
 
 @lru_cache(maxsize=4096)
-def _layout(presence: int, *, is_short: bool = False) -> Struct:
+def layout(presence: int, *, is_short: bool = False) -> Struct:
+    """How the numbers of a record with these presence bits lie."""
     counts = "q" * (presence & 0b1111).bit_count()
     seen = "d" * (presence & 0b1111_0000).bit_count()
     more = "q" * bool(presence & _HAS_IMAGES) + "d" * bool(presence & _HAS_PACE)
@@ -298,9 +317,24 @@ def _layout(presence: int, *, is_short: bool = False) -> Struct:
     return Struct(f"<B{'H' if is_short else 'I'}BBBqq{counts}{seen}{more}{amounts}{keys}")
 
 
+def names(presence: int) -> list[str]:
+    """What the numbers of a record of this version are, in the order of its layout."""
+    found = ["version", "presence", "outcome", "method", "source", "started_ms", "ended_ms"]
+    found += [name for name, bit in zip((*_COUNTS, *_SEEN), _OPTIONAL_BITS, strict=True) if presence & bit]
+    for bit, group in _GROUPS:
+        found += group if presence & bit else ()
+    return found
+
+
+def is_anonymous(presence: int) -> bool:
+    """Whether a record is of nobody."""
+    return bool(presence & _ANONYMOUS_USER)
+
+
 # A request's id comes twice, in its provisional and in its final charge; a user's pseudonym with each of their charges.
 @lru_cache(maxsize=1024)
-def _ulid_bytes(text: str) -> bytes | None:
+def ulid_bytes(text: str) -> bytes | None:
+    """The 16 bytes of a ULID; None where the text is none."""
     if len(text) != _ULID_CHARACTERS:
         return None
     try:

@@ -69,8 +69,10 @@ def sums_of(charge: Charge) -> Sums:
 
 def total(parts: Iterable[Sums]) -> Sums:
     """The sum of rows, field by field."""
-    found = tuple(map(sum, zip(*parts, strict=True)))
-    return found or NOTHING
+    found = list(parts)
+    if len(found) == 1:
+        return found[0]
+    return tuple(map(sum, zip(*found, strict=True))) or NOTHING
 
 
 def plus(one: Sums, other: Sums) -> Sums:

@@ -24,9 +24,10 @@ NO_DOCUMENT: Final = "-"
 """Stands for requests without a deployment."""
 BUCKET_BITS: Final = 14
 """A month's index of users is spread over so many sets: small ones, which Redis packs densely."""
-_RECEIPT_BUCKET: Final = 7
-"""So many digits of a request id count 33 s: its last three of time are cut off."""
+_RECEIPT_BITS: Final = 15
+"""Of the time of a request id in ms, so many bits are left out: 33 s."""
 _DAY_S: Final = 86_400
+DAY_MS: Final = _DAY_S * 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def period_of_day(day_number: int) -> tuple[str, str]:
 
 def periods(time_ms: int) -> tuple[str, str]:
     """The UTC calendar day and month of a moment in milliseconds since the epoch."""
-    return period_of_day(time_ms // (_DAY_S * 1_000))
+    return period_of_day(time_ms // DAY_MS)
 
 
 def period_start_ms(period: str) -> int:
@@ -152,9 +153,12 @@ def bases_key(shard: int, month: str) -> str:
     return _key(shard, f"b:{_compact(month)}")
 
 
-def receipts_key(shard: int, request_id: str) -> str:
-    """Request id -> stream id of its charge, for the ids of half a minute."""
-    return _key(shard, f"q:{request_id[:_RECEIPT_BUCKET]}")
+def receipts_key(shard: int, receipt_id: bytes) -> str:
+    """What receipts are found by -> stream id of the charge, for the ids of half a minute.
+
+    `receipt_id`: the 16 bytes of a ULID, whose time the first six are; any other text stands by its first letters.
+    """
+    return _key(shard, f"q:{int.from_bytes(receipt_id[:6], 'big') >> _RECEIPT_BITS:x}")
 
 
 def bucket_of(user: str) -> int:

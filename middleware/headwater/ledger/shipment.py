@@ -11,11 +11,12 @@ from logging import getLogger
 from pathlib import Path
 from typing import Final
 
-from headwater.ledger import packing, schema
+from headwater.ledger import schema
 from headwater.ledger.batch import Batch, Numbered, runs
 from headwater.ledger.connection import StoreError
 from headwater.ledger.durability import Durability
 from headwater.ledger.frames import START, Frame, Kind, Position
+from headwater.ledger.glance import glance
 from headwater.ledger.redis import Behind, Store
 from headwater.ledger.rows import Sums
 from headwater.ledger.stats import Stats
@@ -137,10 +138,10 @@ class Shipment:
             elif frame.kind == Kind.FINAL:
                 self._note_damage(frame.seq)
                 if frame.seq > lowest:
-                    charge = packing.unpack(frame.payload)
+                    charge = glance(frame.payload)
                     shard = schema.shard_of(charge.user, len(sequences))
                     if frame.seq > sequences[shard]:
-                        charges.setdefault(shard, []).append((frame.seq, charge, frame.payload))
+                        charges.setdefault(shard, []).append((frame.seq, charge))
         for shard, numbered in charges.items():
             self._apply_shard(shard, numbered, sequences)
 
@@ -151,7 +152,7 @@ class Shipment:
                 shard=shard,
                 previous=sequences[shard],
                 last=run[-1][0],
-                charges=[(charge, packed) for _, charge, packed in run],
+                charges=[charge for _, charge in run],
             )
             added = self._store.apply(batch)
             sequences[shard] = batch.last
