@@ -168,7 +168,11 @@ def test_every_key_has_its_lifetime_and_no_other_key_is_made(server: Server, sto
     kept, part = schema.Retention(), schema.part_of(mine.model, mine.site)
     for key in ("hw2:meta", "hw2:{s00}:j", "hw2:{s00}:led", "hw2:{s00}:parts"):
         assert lifetimes.pop(key) == -1
-    assert 0 < lifetimes.pop(schema.receipts_key(0, receipt_id(mine.request_id))) <= kept.receipts_s
+    assert (
+        0
+        < lifetimes.pop(schema.receipts_key(0, schema.receipts_bucket(receipt_id(mine.request_id))))
+        <= kept.receipts_s
+    )
     days = {f"hw2:{{s00}}:u:{ADA}:20261123", "hw2:{s00}:t:20261123"}
     months = {
         f"hw2:{{s00}}:u:{ADA}:202611:{part}",

@@ -212,7 +212,7 @@ def test_all_keys_of_a_sighting_are_declared_and_of_one_shard(store: Store, monk
     store.apply(batch)
 
     assert called[0][-1] == schema.once_key(0, ONCE)
-    assert schema.receipts_key(0, receipt_id(one.request_id)) in called[0]
+    assert schema.receipts_key(0, schema.receipts_bucket(receipt_id(one.request_id))) in called[0]
     assert all("{s00}" in key for key in called[0])
     assert {key.decode() for key in store.client.keys("hw2:{*")} == set(called[0])
 

@@ -67,7 +67,7 @@ def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
     shard = batch.shard
     by_day: dict[tuple[str, int, str, str], list[Sums]] = {}
     bases: dict[tuple[int, str], int] = {}
-    receipts: dict[str, int] = {}
+    receipts: dict[int, int] = {}
     ids = bytearray()
     for charge in batch.charges:
         day = charge.ended_ms // schema.DAY_MS
@@ -75,7 +75,7 @@ def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
         basis = day, charge.deployment_hash
         bases[basis] = bases.get(basis, 0) + 1
         receipt_id = charge.receipt_id
-        bucket = receipts.setdefault(schema.receipts_key(shard, receipt_id), len(receipts) + 1)
+        bucket = receipts.setdefault(schema.receipts_bucket(receipt_id), len(receipts) + 1)
         ids += _ID.pack(bucket, len(receipt_id))
         ids += receipt_id
 
@@ -87,7 +87,7 @@ def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
     keys += (key for key, _ in all_rows)
     keys += made.buckets
     keys += (schema.bases_key(shard, month) for month in months)
-    keys += receipts
+    keys += (schema.receipts_key(shard, bucket) for bucket in receipts)
     keys += (schema.buckets_key(shard, month) for month in months)
     keys += [schema.once_key(shard, batch.once)] if batch.once else []
     arguments: list[str | int | bytes] = [
@@ -135,7 +135,7 @@ def _sheet(shard: int, by_day: dict[tuple[str, int, str, str], list[Sums]]) -> _
         day, month = schema.period_of_day(day_number)
         part = schema.part_of(model, site)
         parts[part] = schema.part_name(model, site)
-        sums = rows.total(found)
+        sums = found[0] if len(found) == 1 else rows.total(found)
         days.setdefault((user, day), []).append(sums)
         months.setdefault((user, month, part), []).append(sums)
     user_days, user_months = _summed(days), _summed(months)
@@ -177,7 +177,7 @@ def _bases_of(month: str, bases: dict[tuple[int, str], int]) -> list[str]:
 
 
 def _summed(found: dict[_Place, list[Sums]]) -> dict[_Place, Sums]:
-    return {place: rows.total(each) for place, each in found.items()}
+    return {place: each[0] if len(each) == 1 else rows.total(each) for place, each in found.items()}
 
 
 def _rows(found: Iterable[tuple[str, Sums]]) -> Iterator[_Row]:

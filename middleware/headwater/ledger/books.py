@@ -170,7 +170,9 @@ class Books:
         found_by = receipt_id(request_id)
         with refusals():
             for shard in self.shards if user is None else [self.shard_of(user)]:
-                entry_id = self.store.client.hget(schema.receipts_key(shard, found_by), found_by)
+                entry_id = self.store.client.hget(
+                    schema.receipts_key(shard, schema.receipts_bucket(found_by)), found_by
+                )
                 if entry_id is not None:
                     found = self.store.client.xrange(schema.stream_key(shard), min=entry_id, max=entry_id)
                     for _, fields in found:  # none, where the charge was erased

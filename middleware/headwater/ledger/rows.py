@@ -7,7 +7,7 @@ batch adds to a row is written as numbers of 64 bits. The script adds both in ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from operator import add, attrgetter
 from struct import Struct, error
 from typing import Final
@@ -80,14 +80,14 @@ def plus(one: Sums, other: Sums) -> Sums:
     return tuple(map(add, one, other))
 
 
-def increments(sums: Sums) -> Iterator[bytes]:
+def increments(sums: Sums) -> tuple[bytes, ...]:
     """What to add to a stored row, as the script reads it: mostly one piece; more, where a sum has more than 64 bits."""
     try:
-        yield _ADDED.pack(*sums)
+        return (_ADDED.pack(*sums),)
     except error:
         first = tuple(max(-_MOST_ADDED, min(number, _MOST_ADDED)) for number in sums)
-        yield _ADDED.pack(*first)
-        yield from increments(tuple(number - part for number, part in zip(sums, first, strict=True)))
+        rest = tuple(number - part for number, part in zip(sums, first, strict=True))
+        return (_ADDED.pack(*first), *increments(rest))
 
 
 def stored(sums: Sums) -> bytes:

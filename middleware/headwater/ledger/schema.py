@@ -102,12 +102,18 @@ def in_flight_key(deployment: str) -> str:
 # -- keys of one shard -------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
+def _tag(shard: int) -> str:
+    return f"{PREFIX}{{s{shard:02d}}}:"
+
+
 def _key(shard: int, name: str) -> str:
-    return f"{PREFIX}{{s{shard:02d}}}:{name}"
+    return _tag(shard) + name
 
 
-def _compact(period: str) -> str:
-    return period.replace("-", "")
+@lru_cache(maxsize=1024)
+def _compact(period: str, part: str = "") -> str:
+    return f"{period.replace('-', '')}{part and ':'}{part}"
 
 
 def journal_key(shard: int) -> str:
@@ -140,12 +146,12 @@ def once_key(shard: int, once: str) -> str:
 
 def user_key(shard: int, user: str, period: str, part: str = "") -> str:
     """A row: a user's sums of a day, or of a part in a month."""
-    return _key(shard, f"u:{user}:{_compact(period)}{part and ':'}{part}")
+    return f"{_tag(shard)}u:{user}:{_compact(period, part)}"
 
 
 def total_key(shard: int, period: str, part: str = "") -> str:
     """A row: everybody's sums of a day, or of a part in a month, on this shard."""
-    return _key(shard, f"t:{_compact(period)}{part and ':'}{part}")
+    return f"{_tag(shard)}t:{_compact(period, part)}"
 
 
 def bases_key(shard: int, month: str) -> str:
@@ -153,12 +159,14 @@ def bases_key(shard: int, month: str) -> str:
     return _key(shard, f"b:{_compact(month)}")
 
 
-def receipts_key(shard: int, receipt_id: bytes) -> str:
-    """What receipts are found by -> stream id of the charge, for the ids of half a minute.
+def receipts_bucket(receipt_id: bytes) -> int:
+    """The half minute of a request. The first six bytes of a ULID are its time; any other text stands by its first letters."""
+    return int.from_bytes(receipt_id[:6], "big") >> _RECEIPT_BITS
 
-    `receipt_id`: the 16 bytes of a ULID, whose time the first six are; any other text stands by its first letters.
-    """
-    return _key(shard, f"q:{int.from_bytes(receipt_id[:6], 'big') >> _RECEIPT_BITS:x}")
+
+def receipts_key(shard: int, bucket: int) -> str:
+    """What receipts are found by -> stream id of the charge, for the requests of half a minute."""
+    return _key(shard, f"q:{bucket:x}")
 
 
 def bucket_of(user: str) -> int:
@@ -168,7 +176,7 @@ def bucket_of(user: str) -> int:
 
 def index_key(shard: int, month: str, bucket: int) -> str:
     """The users and parts of a month that have a row, of one bucket."""
-    return _key(shard, f"i:{_compact(month)}:{bucket:x}")
+    return f"{_tag(shard)}i:{_compact(month)}:{bucket:x}"
 
 
 def buckets_key(shard: int, month: str) -> str:
