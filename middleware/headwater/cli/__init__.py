@@ -94,6 +94,7 @@ for _module in (
     "fleet",
     "catalog",
     "replay",
+    "migrate",
     "vocab",
 ):
     import_module(f"{__name__}.{_module}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -49,18 +49,10 @@ class Reader:
             LedgerError: the store cannot be reached, or there never was one in the folder.
             ConfigError: the store is of another version.
         """
-        if redis_url is None and not any((data_dir / name).exists() for name in ("store", "journals")):
-            raise LedgerError(
-                f"there is no ledger in {data_dir}: nothing was ever charged there; name another folder with HEADWATER_DATA_DIR"
-            )
         with ExitStack() as stack:
-            if redis_url is None:
-                place = Embedded(data_dir)
-                stack.callback(place.leave)
-                place.ensure()
-                redis_url = place.url
-            store = open_store(redis_url, client_factory=client_factory, clock=clock)
-            stack.callback(store.close)
+            store = stack.enter_context(
+                reached(data_dir=data_dir, redis_url=redis_url, client_factory=client_factory, clock=clock)
+            )
             store.check(None)
             _ship_orphans(data_dir, store)
             return cls(store, on_close=stack.pop_all())
@@ -175,6 +167,34 @@ class Reader:
     def labels(self) -> dict[str, str]:
         """Pseudonym -> the operator's label."""
         return self._books.labels()
+
+
+@contextmanager
+def reached(
+    *,
+    data_dir: Path,
+    redis_url: str | None,
+    client_factory: ClientFactory = connect,
+    clock: Callable[[], float] = time.time,
+) -> Iterator[Store]:
+    """The store of an installation, without a running ledger; the embedded server is started where needed.
+
+    Raises:
+        LedgerError: it cannot be reached, or there never was one in the folder.
+    """
+    if redis_url is None and not any((data_dir / name).exists() for name in ("store", "journals")):
+        raise LedgerError(
+            f"there is no ledger in {data_dir}: nothing was ever charged there; name another folder with HEADWATER_DATA_DIR"
+        )
+    with ExitStack() as stack:
+        if redis_url is None:
+            place = Embedded(data_dir)
+            stack.callback(place.leave)
+            place.ensure()
+            redis_url = place.url
+        store = open_store(redis_url, client_factory=client_factory, clock=clock)
+        stack.callback(store.close)
+        yield store
 
 
 def open_store(url: str, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:

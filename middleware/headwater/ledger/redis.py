@@ -61,7 +61,7 @@ class Store:
         self._script: Any = self._client.register_script(_SCRIPT)
         self._load_script: Any = self._client.register_script(_LOAD_SCRIPT)
 
-    def _join_cluster(self) -> None:
+    def join_cluster(self) -> None:
         """Where the address is a cluster's, talk to all of it; a new ledger in a cluster has many shards."""
         if self._clustered or not self._client.info("cluster").get("cluster_enabled"):
             return
@@ -95,8 +95,9 @@ class Store:
             ConfigError: the store was written with another key, or by another version.
         """
         with refusals():
-            self._join_cluster()
+            self.join_cluster()
             meta = self._meta()
+            self._refuse_old_layout(meta)
             if key_fingerprint is not None and "key" not in meta:
                 for name, value in self._new_meta(key_fingerprint).items():
                     self._client.hsetnx(schema.META, name, value)
@@ -117,6 +118,12 @@ class Store:
 
     def _meta(self) -> dict[str, str]:
         return {name.decode(): value.decode() for name, value in self._client.hgetall(schema.META).items()}
+
+    def _refuse_old_layout(self, meta: dict[str, str]) -> None:
+        if "schema" not in meta and self._client.exists(schema.OLD_META):
+            raise ConfigError(
+                "the ledger's store was written by an older version of headwater: move it once with `headwater migrate`"
+            )
 
     def _new_meta(self, key_fingerprint: str) -> dict[str, str]:
         return {

@@ -19,6 +19,8 @@ SCHEMA_VERSION: Final = 2
 PREFIX: Final = "hw2:"
 META: Final = f"{PREFIX}meta"
 """Schema, shards, key fingerprint, when it was made."""
+OLD_META: Final = "hw1:meta"
+"""The same of layout 1, until migration.py has moved it."""
 STREAM_FIELD: Final = "c"
 NO_DOCUMENT: Final = "-"
 """Stands for requests without a deployment."""
