@@ -7,7 +7,8 @@
 --       11 oldest moment of the stream to keep in ms, 12 stream field, 13 parts as JSON [short name, name, ...],
 --       14 bases as JSON [[document, count, ...], ...], 15 what is added to each row, one behind the other, 16 per charge its
 --       bucket of receipts, the length of what its receipt is found by, and that; 17... packed charges.
--- A Lua number is a double, exact only to 2^53: a row's numbers of 80 bits are added in halves, and what they add, 64 bits.
+-- A Lua number is a double, exact only to 2^53: a row's numbers of 64 bits are added in halves. A row with a sum that needs more
+-- has numbers of 80 bits and a `+` behind them: its length is odd. See rows.py.
 local stored = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
 if stored ~= ARGV[2] then
   return {0, stored}
@@ -48,33 +49,76 @@ if ARGV[10] ~= '0' then
 end
 
 local HALF = 281474976710656
-local ADDED, STORED = '>' .. string.rep('i2I6', count), '>' .. string.rep('i4I6', count)
+local NARROW, WIDE = {}, {}
+for n = 1, count do
+  NARROW[n], WIDE[n] = '>' .. string.rep('i2I6', n), '>' .. string.rep('i4I6', n)
+end
+
+-- A row of these sums, in halves, without the zeros at its end.
+local function pack(sums, is_wide, rest)
+  local n = count
+  while rest == '' and n > 1 and sums[2 * n] == 0 and sums[2 * n - 1] == 0 do
+    n = n - 1
+  end
+  return struct.pack((is_wide and WIDE or NARROW)[n], unpack(sums, 1, 2 * n)) .. rest
+end
+
+-- The sum of a row and what is added to it; nil where it is no row.
+local function sum(row, added)
+  local is_wide = #row % 2 == 1
+  local bytes = is_wide and 10 or 8
+  local n, rest = math.floor(#row / bytes), ''
+  if n == 0 or #row % bytes ~= (is_wide and 1 or 0) then
+    return nil
+  end
+  if n > count then  -- of a version that knows more fields
+    rest = string.sub(row, bytes * count + 1, bytes * n)
+    n = count
+  end
+  local sums, before = {struct.unpack(NARROW[count], added)}, {struct.unpack((is_wide and WIDE or NARROW)[n], row)}
+  local becomes_wide = false
+  for i = 2, 2 * n, 2 do
+    local low = sums[i] + before[i]
+    local high = sums[i - 1] + before[i - 1]
+    if low >= HALF then
+      low, high = low - HALF, high + 1
+    end
+    if high > 32767 or high < -32768 then
+      becomes_wide = true
+    end
+    sums[i], sums[i - 1] = low, high
+  end
+  if not is_wide and not becomes_wide then
+    return pack(sums, false, rest)
+  end
+  if not is_wide then
+    local wider = {}
+    for at = 1, #rest, 8 do
+      local high, low = struct.unpack(NARROW[1], rest, at)
+      wider[#wider + 1] = struct.pack(WIDE[1], high, low)
+    end
+    rest = table.concat(wider)
+  end
+  return pack(sums, true, rest) .. '+'
+end
 
 -- Adds to a row; whether it is a new one.
 local function add(key, added, lifetime)
   local row = try('GET', key)
-  if row and #row % 10 ~= 0 then
-    refused, row = refused + 1, nil
-  end
   if row == nil then
     return false
   end
-  local sums = {struct.unpack(ADDED, added)}
-  local rest = ''
+  local made
   if row then
-    -- Of a version that knew fewer fields, or more.
-    row, rest = row .. string.rep('\0', 10 * count - #row), string.sub(row, 10 * count + 1)
-    local before = {struct.unpack(STORED, row)}
-    for i = 2, 2 * count, 2 do
-      local low = sums[i] + before[i]
-      local high = sums[i - 1] + before[i - 1]
-      if low >= HALF then
-        low, high = low - HALF, high + 1
-      end
-      sums[i], sums[i - 1] = low, high
-    end
+    made = sum(row, added)
+  else
+    made = pack({struct.unpack(NARROW[count], added)}, false, '')
   end
-  try('SET', key, struct.pack(STORED, unpack(sums, 1, 2 * count)) .. rest, 'EX', lifetime)
+  if not made then
+    refused = refused + 1
+    return false
+  end
+  try('SET', key, made, 'EX', lifetime)
   return not row
 end
 

@@ -112,7 +112,7 @@ def _plan(head: bytes) -> _Plan:
     at = {name: places.get(name, zero) for name in FIELDS}
     at["requests_count"] = one
     at["not_upstream_count"] = zero if source == _UPSTREAM else one
-    at["unknown_count"] = zero if FIELDS[5] in places else one
+    at["unknown_count"] = zero if FIELDS[rows.AMOUNTS][0] in places else one
     at["incomplete_count"] = zero if outcome == _COMPLETED else one
     id_at, user_at = places.get("request_id"), places.get("user")
     is_anonymous = packing.is_anonymous(presence)

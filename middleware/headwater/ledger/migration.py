@@ -23,7 +23,7 @@ from headwater.ledger.redis import Store
 from headwater.ledger.rows import FIELDS, Sums
 
 _OLD: Final = "hw1:"
-_CODES: Final = ("n", "i", "c", "o", "r", "t", "e", "el", "eh", "wn", "wf", "wl", "wh", "g", "gl", "gh", "x", "u", "p")
+_CODES: Final = ("n", "i", "o", "t", "e", "el", "eh", "wn", "wf", "wl", "wh", "g", "gl", "gh", "c", "r", "x", "u", "p")
 """What layout 1 called the fields of a row, in the order of FIELDS; a `+` behind one: what an int64 did not hold."""
 _CHUNK: Final = 100
 _NEVER: Final = -1

@@ -1,13 +1,14 @@
 """A row of an account, as it lies in Redis: all its sums in one string, in a fixed order. Pure; knows no key.
 
-Stored, each sum is a whole number of 80 bits (two's complement, big-endian: 16 and 64), which no fleet overflows. What a
-batch adds to a row is written as numbers of 64 bits. The script adds both in halves, as a Lua number is exact only to
-2^53. New fields go to the end: a shorter row has zeros there.
+A sum is a whole number of 64 bits (two's complement, big-endian), and so is what a batch adds to it. 64 bits hold 2.56 GWh
+in microjoules: a row that needs more has 80 bits for each sum and a `+` behind them, so that its length is odd. The script
+adds in halves, as a Lua number is exact only to 2^53. Zeros at the end are left out, and new fields go to the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import add, attrgetter
 from struct import Struct, error
 from typing import Final
@@ -17,9 +18,7 @@ from headwater.records import AccountRow, Charge
 FIELDS: Final = (
     "requests_count",
     "input_tokens",
-    "cached_tokens",
     "output_tokens",
-    "reasoning_tokens",
     "it_microjoules",
     "energy_microjoules",
     "energy_low_microjoules",
@@ -31,24 +30,28 @@ FIELDS: Final = (
     "carbon_micrograms",
     "carbon_low_micrograms",
     "carbon_high_micrograms",
+    "cached_tokens",
+    "reasoning_tokens",
     "not_upstream_count",
     "unknown_count",
     "incomplete_count",
 )
-"""The sums of a row in their stored order: append, never reorder."""
+"""The sums of a row in their stored order: append, never reorder. Those that are often 0 stand last, where they take no room."""
 
 Sums = tuple[int, ...]
 """One whole number per field of FIELDS."""
 
 NOTHING: Final[Sums] = (0,) * len(FIELDS)
-_NUMBER_BYTES: Final = 10
-_STORED: Final = Struct(">" + "hQ" * len(FIELDS))
-_ADDED: Final = Struct(f">{len(FIELDS)}q")
+_NARROW: Final = Struct(f">{len(FIELDS)}q")
+_NARROW_BYTES: Final = 8
+_WIDE_BYTES: Final = 10
+_WIDE_MARK: Final = b"+"
 _LOW_BITS: Final = 64
-_MOST_ADDED: Final = 2**63 - 1
-_counts = attrgetter("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-_amounts = attrgetter(*FIELDS[5:16])
-_NO_AMOUNTS: Final = (0,) * 11
+_MOST: Final = 2**63 - 1
+AMOUNTS: Final = slice(FIELDS.index("it_microjoules"), FIELDS.index("carbon_high_micrograms") + 1)
+"""Which of the sums are amounts of a footprint."""
+_amounts = attrgetter(*FIELDS[AMOUNTS])
+_NO_AMOUNTS: Final = (0,) * len(FIELDS[AMOUNTS])
 
 
 def sums_of(charge: Charge) -> Sums:
@@ -57,10 +60,10 @@ def sums_of(charge: Charge) -> Sums:
     return (
         1,
         usage.input_tokens or 0,
-        usage.cached_tokens or 0,
         usage.output_tokens or 0,
-        usage.reasoning_tokens or 0,
         *(_NO_AMOUNTS if amounts is None else _amounts(amounts)),
+        usage.cached_tokens or 0,
+        usage.reasoning_tokens or 0,
         usage.source != "upstream",
         amounts is None,
         charge.outcome != "completed",
@@ -83,34 +86,51 @@ def plus(one: Sums, other: Sums) -> Sums:
 def increments(sums: Sums) -> tuple[bytes, ...]:
     """What to add to a stored row, as the script reads it: mostly one piece; more, where a sum has more than 64 bits."""
     try:
-        return (_ADDED.pack(*sums),)
+        return (_NARROW.pack(*sums),)
     except error:
-        first = tuple(max(-_MOST_ADDED, min(number, _MOST_ADDED)) for number in sums)
+        first = tuple(max(-_MOST, min(number, _MOST)) for number in sums)
         rest = tuple(number - part for number, part in zip(sums, first, strict=True))
-        return (_ADDED.pack(*first), *increments(rest))
+        return (_NARROW.pack(*first), *increments(rest))
 
 
 def stored(sums: Sums) -> bytes:
-    """A row as the store keeps it."""
-    halves = ((number >> _LOW_BITS, number & (2**_LOW_BITS - 1)) for number in sums)
-    return _STORED.pack(*(half for pair in halves for half in pair))
+    """A row as the store keeps it, without the zeros at its end."""
+    count = len(sums)
+    while count > 1 and not sums[count - 1]:
+        count -= 1
+    try:
+        return _narrow(count).pack(*sums[:count])
+    except error:
+        halves = ((number >> _LOW_BITS, number & (2**_LOW_BITS - 1)) for number in sums[:count])
+        return _wide(count).pack(*(half for pair in halves for half in pair)) + _WIDE_MARK
 
 
-def read(row: bytes | None) -> Sums:
-    """The sums of a stored row; zeros where there is none, and for fields that an older version did not know.
+def read(row: bytes) -> Sums:
+    """The sums of a stored row; fields of a newer version are left out.
 
     Raises:
         ValueError: it is no row.
     """
-    if row is None:
-        return NOTHING
-    if len(row) != _STORED.size:
-        if len(row) % _NUMBER_BYTES:
-            raise ValueError(f"a row of {len(row)} bytes is none of ours")
-        row = row[: _STORED.size].ljust(_STORED.size, b"\0")  # of a version that knew fewer fields, or more
-    halves = _STORED.unpack(row)
-    high, low = halves[::2], halves[1::2]
-    return tuple((h << _LOW_BITS) + part for h, part in zip(high, low, strict=True)) if any(high) else low
+    is_wide = len(row) % 2 == 1
+    count, rest = divmod(len(row), _WIDE_BYTES if is_wide else _NARROW_BYTES)
+    if rest != is_wide or not count:
+        raise ValueError(f"a row of {len(row)} bytes is none of ours")
+    if is_wide:
+        halves = _wide(count).unpack(row[:-1])
+        found = tuple((high << _LOW_BITS) + low for high, low in zip(halves[::2], halves[1::2], strict=True))
+    else:
+        found = _narrow(count).unpack(row)
+    return found + NOTHING[count:] if count <= len(NOTHING) else found[: len(NOTHING)]
+
+
+@lru_cache(maxsize=64)
+def _narrow(count: int) -> Struct:
+    return Struct(f">{count}q")
+
+
+@lru_cache(maxsize=64)
+def _wide(count: int) -> Struct:
+    return Struct(">" + "hQ" * count)
 
 
 def account_row(sums: Sequence[int], *, user: str, period: str, label: str | None = None) -> AccountRow:
