@@ -26,7 +26,7 @@ from headwater.errors import NotOurs
 from headwater.held import Held, charge_blind
 from headwater.meter import Meter
 from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Target
-from headwater.settlement import NOTHING_GENERATED, Settlement
+from headwater.settlement import NOT_UNDERSTOOD, NOTHING_GENERATED, Settlement
 from headwater.watch import Watch
 
 _Mode = Literal["start", "json", "stream", "pass"]
@@ -281,7 +281,7 @@ class Exchange:
             self._mode = "json"
             self._held = Held(self._meter, self._dialect, settlement, self._disclosing, start, copy)
             return []
-        return self._pass_blind(start, "reply-not-understood")
+        return self._pass_blind(start, NOT_UNDERSTOOD.reason)
 
     def _pass_blind(self, start: Message, reason: str) -> list[Message]:
         self._mode = "pass"
