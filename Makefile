@@ -10,6 +10,9 @@ REQUIREMENTS := tests/clients/requirements
 CLIENTS := $(patsubst $(REQUIREMENTS)/%.txt,.venv/clients/%.done,$(wildcard $(REQUIREMENTS)/*.txt))
 NODE_CLIENTS := tests/clients/node
 NODE_TESTS := tests/clients/test_node_clients.py
+# One process a core, each with servers of its own (300 MB); a file's tests stay together, with the servers that they share.
+# In the order of the files: the slowest, those of the clients, come first, so that no process is left alone with one at the end.
+SIDE_BY_SIDE := --numprocesses $(or $(WORKERS),auto --maxprocesses 4) --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,8 +56,8 @@ install: .venv/demo.done ## make .venv and install headwater with the demo into 
 demo: .venv/demo.done ## a real model, a real ledger, two users; ONCE=1 ends after the statement, PORT=N
 	@exec $(BIN)/headwater demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-test: .venv/test.done .venv/clients.done ## run the tests with branch coverage
-	@$(BIN)/python -m pytest --ignore $(NODE_TESTS) --cov --cov-report=term --cov-fail-under=97
+test: .venv/test.done .venv/clients.done ## run the tests with branch coverage, on WORKERS=N cores, else on up to four
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore $(NODE_TESTS) --cov --cov-report=term --cov-fail-under=97
 
 test-clients: .venv/test.done $(NODE_CLIENTS)/node_modules/.done ## the clients for Node against real servers; needs node and npm
 	@$(BIN)/python -m pytest $(NODE_TESTS)

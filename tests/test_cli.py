@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit codes, words on stderr, machine-readable output on stdout."""
+"""The command line as a user meets it: exit codes, words on stderr, machine-readable output on stdout; processes and signals."""
 
 from __future__ import annotations
 
@@ -26,18 +26,7 @@ from headwater.demo import server
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from tests.asgi import CHAT, STREAM_WITH_USAGE, call, json_app, reply, request, stream_app
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `headwater` and wait for it."""
-    return subprocess.run(
-        [sys.executable, "-m", "headwater", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        check=False,
-    )
+from tests.command import run, run_process
 
 
 async def _charged(meter: Meter, key: str) -> str:
@@ -73,7 +62,7 @@ def test_help_names_the_options_and_shows_an_example(command: list[str], words: 
 
 
 def test_the_version() -> None:
-    assert run("--version").stdout == f"headwater {__version__}\n"
+    assert run_process("--version").stdout == f"headwater {__version__}\n"
 
 
 ASKED = ("--input", "800", "--output", "300")
@@ -179,8 +168,8 @@ def test_the_names_of_the_catalog_are_listed(kind: Any) -> None:
 
 
 def test_a_pipe_gets_no_colours() -> None:
-    done = run("estimate", "llama-3.1-70b", *ASKED, "--steps", FORCE_COLOR="1")
-    wrong = run("estimate", "llama-3.1-70", *ASKED, FORCE_COLOR="1")
+    done = run_process("estimate", "llama-3.1-70b", *ASKED, "--steps", FORCE_COLOR="1")
+    wrong = run_process("estimate", "llama-3.1-70", *ASKED, FORCE_COLOR="1")
 
     assert "\x1b" not in done.stdout + done.stderr + wrong.stdout + wrong.stderr
 
@@ -330,7 +319,7 @@ def test_a_wrong_call_names_the_value_and_ends_with_2(
 def test_a_store_that_is_not_there_ends_with_1_and_says_so(short_folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"redis://127.0.0.1:{taken.getsockname()[1]}"
-    done = run("report", HEADWATER_REDIS_URL=url, HEADWATER_DATA_DIR=str(short_folder / "none"))
+    done = run_process("report", HEADWATER_REDIS_URL=url, HEADWATER_DATA_DIR=str(short_folder / "none"))
 
     assert done.returncode == 1
     assert url.removeprefix("redis://") in done.stderr
@@ -338,7 +327,7 @@ def test_a_store_that_is_not_there_ends_with_1_and_says_so(short_folder: Path) -
 
 
 def test_vocab_install_says_where_the_files_are() -> None:
-    done = run("vocab", "install")
+    done = run_process("vocab", "install")
 
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 2
@@ -348,7 +337,7 @@ def test_vocab_install_says_where_the_files_are() -> None:
 def test_a_taken_port_is_said_to_be_taken(command: list[str], data_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run(*command, "--port", port, HEADWATER_DATA_DIR=str(data_dir))
+        done = run_process(*command, "--port", port, HEADWATER_DATA_DIR=str(data_dir))
 
     assert done.returncode == 2
     assert port in done.stderr
@@ -359,7 +348,7 @@ def test_a_taken_port_is_said_to_be_taken(command: list[str], data_dir: Path) ->
 def test_the_demo_shows_the_whole_promise_and_leaves_nothing_running(short_folder: Path) -> None:
     home = short_folder / "home"
 
-    done = run("demo", "--once", "--port", "0", XDG_DATA_HOME=str(home))
+    done = run_process("demo", "--once", "--port", "0", XDG_DATA_HOME=str(home))
 
     assert done.returncode == 0, done.stderr
     out = done.stdout

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import fields, is_dataclass
 from datetime import date
 from typing import Any
@@ -26,21 +23,10 @@ from headwater.errors import ConfigError
 from headwater.physics.litres import litres_per_it_kwh
 from headwater.physics.rates import place_rates
 from headwater.records import Factor
+from tests.command import run
 
 PROBLEM = Problem(kind="sites", entry="here", figure="pue", what="is stale", remedy="look it up")
 ENTRIES = [(kind, name) for kind in catalog.KINDS for name in catalog.names(kind)]
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `headwater catalog` and wait for it."""
-    return subprocess.run(
-        [sys.executable, "-m", "headwater", "catalog", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        check=False,
-    )
 
 
 def figures(record: Any) -> list[Factor]:
@@ -323,28 +309,28 @@ def test_the_day_of_the_check_is_the_one_given_or_today() -> None:
     ],
 )
 def test_help_shows_an_example(command: list[str], example: str) -> None:
-    done = run(*command, "--help")
+    done = run("catalog", *command, "--help")
 
     assert done.returncode == 0
     assert example in done.stdout
 
 
 def test_without_an_argument_and_with_list_alone_the_kinds_are_printed() -> None:
-    assert run().stdout == run("list").stdout == f"{kinds_table()}\n"
-    assert json.loads(run("list", "--json").stdout)["kinds"]["sites"] == len(catalog.names("sites"))
+    assert run("catalog").stdout == run("catalog", "list").stdout == f"{kinds_table()}\n"
+    assert json.loads(run("catalog", "list", "--json").stdout)["kinds"]["sites"] == len(catalog.names("sites"))
 
 
 def test_a_kind_may_be_in_the_singular_and_with_a_hyphen() -> None:
-    rows = json.loads(run("list", "factor-set", "--json").stdout)
+    rows = json.loads(run("catalog", "list", "factor-set", "--json").stdout)
 
     assert (rows["v"], rows["kind"]) == (1, "factor_sets")
     assert [row["name"] for row in rows["entries"]] == list(catalog.names("factor_sets"))
-    assert run("list", "technology").returncode == 0
+    assert run("catalog", "list", "technology").returncode == 0
 
 
 def test_show_prints_plain_text_and_all_kinds_of_a_name() -> None:
-    text = run("show", "azure-westus3", COLUMNS="90", FORCE_COLOR="1")
-    both = json.loads(run("show", "seed-2023", "--json").stdout)
+    text = run("catalog", "show", "azure-westus3", COLUMNS="90", FORCE_COLOR="1")
+    both = json.loads(run("catalog", "show", "seed-2023", "--json").stdout)
 
     assert text.returncode == 0
     assert text.stdout == f"{as_text('sites', 'azure-westus3', width=90)}\n"
@@ -364,7 +350,7 @@ def test_show_prints_plain_text_and_all_kinds_of_a_name() -> None:
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_2(arguments: str, said: str) -> None:
-    done = run(*arguments.split())
+    done = run("catalog", *arguments.split())
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
@@ -374,8 +360,8 @@ def test_what_cannot_be_done_is_said_in_one_line_with_exit_code_2(arguments: str
 def test_the_check_says_what_it_checked() -> None:
     newest = max(factor.checked for kind, name in ENTRIES for factor in figures(catalog.entry(kind, name)))
 
-    done = run("check", "--as-of", newest)
-    as_json = json.loads(run("check", "--as-of", newest, "--json").stdout)
+    done = run("catalog", "check", "--as-of", newest)
+    as_json = json.loads(run("catalog", "check", "--as-of", newest, "--json").stdout)
 
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -387,8 +373,8 @@ def test_the_check_says_what_it_checked() -> None:
 
 
 def test_a_check_that_finds_something_has_a_line_for_each_and_exit_code_1() -> None:
-    done = run("check", "--as-of", "2999-01-01")
-    as_json = run("check", "--as-of", "2999-01-01", "--json")
+    done = run("catalog", "check", "--as-of", "2999-01-01")
+    as_json = run("catalog", "check", "--as-of", "2999-01-01", "--json")
 
     lines = done.stdout.splitlines()
     assert (done.returncode, as_json.returncode) == (1, 1)

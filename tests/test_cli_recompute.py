@@ -16,7 +16,7 @@ from headwater.ledger.embedded import Embedded
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from tests.asgi import call, json_app, reply, request
-from tests.test_cli import run
+from tests.command import run
 
 SEED_REQUEST_J = 4 * 3_600
 SEED = ("recompute", "--factors", "seed-2023")

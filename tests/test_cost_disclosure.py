@@ -15,8 +15,8 @@ from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.units import MICROJOULES_PER_KWH
 from tests.asgi import Seen, call, json_app, reply, request
+from tests.command import run
 from tests.conftest import MakeMeter
-from tests.test_cli import run
 
 TARIFF: dict[str, Any] = {
     "currency": "EUR",

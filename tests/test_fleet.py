@@ -19,8 +19,8 @@ from headwater.derivations import _value
 from headwater.errors import CatalogError
 from headwater.fleet import Answer, Fleet, answer, article_notes
 from headwater.records import Bounds, Claim, Factor, FactorSet, HardwareSpec, Site
+from tests.command import run
 from tests.places import figure
-from tests.test_cli import run
 
 US_GALLON_L = 3.785411784
 SEED = "seed-2023"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
@@ -153,14 +154,26 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA
     ],
 )
 async def test_pictures_of_the_prompt_are_counted_and_widen_the_interval(
-    meter: Meter, key: str, parts: Any, count: int
+    make_meter: MakeMeter, key: str, parts: Any, count: int
 ) -> None:
-    app = FootprintMiddleware(json_app(reply()), meter=meter)
+    clock = Clock()
+    meter = make_meter(clock_s=clock)
+    answer = json_app(reply())
+
+    async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            clock.now_s += 0.5  # what takes less than its arithmetic is not believed, and has another interval
+            await send(message)
+
+        await answer(scope, receive, sent)
+
+    app = FootprintMiddleware(slowly, meter=meter)
     body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": parts}, "odd"]}).encode()
 
     charge = await _charge(meter, await call(app, body, key=key))
     plain = await _charge(meter, await call(app, request(), key=key))
 
+    assert (charge.method, plain.method) == ("observed", "observed")
     assert charge.usage.images_count == count
     assert charge.amounts is not None
     assert plain.amounts is not None

@@ -7,19 +7,24 @@ import contextlib
 import itertools
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headwater.dialects import find
+from headwater.dialects.openai_chat import OpenAIChat
+from headwater.dialects.openai_stream import OpenAIStream
+from headwater.disclosing import Disclosing
 from headwater.ledger import Reader
 from headwater.meter import Meter
 from headwater.middleware import FootprintMiddleware
 from headwater.records import AccountRow, Charge
+from headwater.settlement import Settlement
 from tests.asgi import (
     CHAT,
     DONE,
@@ -33,6 +38,7 @@ from tests.asgi import (
     json_app,
     reply,
     request,
+    scope,
     stream_app,
     unfolded,
 )
@@ -613,25 +619,71 @@ async def test_drafts_that_were_thrown_away_count_too_where_tokens_are_counted_h
     assert (tokens["output"], tokens["source"]) == (3 * best_of, source)
 
 
-@pytest.mark.parametrize("first", [b"", b": keep-alive\n\n"])
-async def test_a_stream_that_calls_itself_json_is_not_held(meter: Meter, key: str, first: bytes) -> None:
-    chunks = [part for part in (first, *STREAM_WITH_USAGE) if part]
-
+def _calls_itself_json(chunks: list[bytes], after: Callable[[int], None] = lambda _number: None) -> ASGIApp:
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
         for number, chunk in enumerate(chunks):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            assert len(seen_at_once) >= number, "held back"
+            after(number)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    return app
+
+
+@pytest.mark.parametrize("first", [[], [b""], [b": keep-alive\n\n"]])
+async def test_a_stream_that_calls_itself_json_is_not_held(meter: Meter, key: str, first: list[bytes]) -> None:
+    chunks = [*first, *STREAM_WITH_USAGE]
     seen_at_once: list[bytes] = []
+
+    def sent(number: int) -> None:
+        assert len(seen_at_once) >= number, "held back"
+
     seen = await call(
-        FootprintMiddleware(app, meter=meter),
+        FootprintMiddleware(_calls_itself_json(chunks, sent), meter=meter),
         request(**ASKING),
         key=key,
         on_message=lambda each: seen_at_once.append(each.messages[-1].get("body", b"")),
     )
 
+    assert [message["type"] for message in seen.messages].count("http.response.start") == 1
+    assert seen.messages[0]["status"] == 200
     assert unfolded(seen.body) == b"".join(chunks)
     assert b'"footprint"' in seen.body
+    assert meter.telemetry.failures_count == 0
+
+
+@pytest.mark.parametrize("first", [[], [b""]])
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (OpenAIChat, "stream_reader"),
+        (OpenAIStream, "feed"),
+        (Disclosing, "headed_stream"),
+        (Settlement, "arrivals"),
+        (Settlement, "saw_first_byte"),
+    ],
+)
+async def test_whatever_fails_in_a_stream_that_calls_itself_json_it_goes_out_as_it_came(
+    make_meter: MakeMeter, key: str, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, first: list[bytes]
+) -> None:
+    def fail(*_arguments: Any, **_named: Any) -> None:
+        raise ValueError("broken part")
+
+    monkeypatch.setattr(owner, name, fail)
+    chunks, meter = [*first, *STREAM_WITH_USAGE], make_meter()
+    asked = {**scope(key=key, te="trailers"), "extensions": {"http.response.trailers": {}}}
+
+    seen = await call(FootprintMiddleware(_calls_itself_json(chunks), meter=meter), request(**ASKING), raw_scope=asked)
+
+    start, *bodies = seen.messages
+    assert (start["type"], start["status"], start["headers"][0]) == (
+        "http.response.start",
+        200,
+        (b"content-type", b"application/json"),
+    )
+    assert seen.body == b"".join(chunks)
+    assert [message["type"] for message in bodies].count("http.response.trailers") == start.get("trailers", False)
+    assert [message.get("more_body") for message in bodies if message["type"] == "http.response.body"][-1] is False
+    assert meter.telemetry.failures_count > 0
+    assert (await _account(meter, key)).requests_count == 1

@@ -123,3 +123,76 @@ async def test_at_the_top_the_footprint_stands_behind_the_usage(make_meter: Make
     assert list(seen.json)[-1] == "footprint"
     assert "footprint" not in seen.json["usage"]
     assert seen.json["footprint"]["tokens"]["output"] == 4
+
+
+FORM = b"name=Ada&answer=42"
+HTML = (b"content-type", b"text/html; charset=utf-8")
+JSON = (b"content-type", b"application/json")
+# What an app of one's own answers to a form: a page, somewhere else to go, nothing, a refusal, its own JSON and its own events.
+OTHERS: dict[str, tuple[int, list[tuple[bytes, bytes]], bytes]] = {
+    "page": (200, [HTML], b"<p>Thanks</p>"),
+    "redirect": (303, [(b"location", b"/thanks")], b""),
+    "no content": (204, [], b""),
+    "refusal": (422, [JSON], b'{"detail":"no"}'),
+    "json": (200, [JSON], b'{"ok":true}'),
+    "events": (200, [(b"content-type", b"text/event-stream")], b"data: saved\n\n"),
+}
+
+
+def _answering(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    return app
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("path", ["/surveys/completions", "/surveys/1/responses", "/api/chat"])
+async def test_a_form_for_another_app_under_a_path_of_the_same_name_is_not_charged(
+    meter: Meter, key: str, path: str, name: str
+) -> None:
+    app = FootprintMiddleware(_answering(*OTHERS[name]), meter=meter)
+
+    seen = await call(app, FORM, key=key, path=path)
+
+    status, headers, body = OTHERS[name]
+    assert (seen.status, seen.body) == (status, body)
+    assert seen.messages[0]["headers"][: len(headers)] == headers
+    assert "headwater-footprint" not in seen.headers
+    row = await _account(meter, key)
+    assert (row.requests_count, row.unknown_count) == (0, 0)
+    assert meter.telemetry.failures_count == 0
+
+
+async def test_a_form_whose_sender_leaves_before_another_app_answers_is_not_charged(meter: Meter, key: str) -> None:
+    gone = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        gone.set()
+        assert (await receive())["type"] == "http.disconnect"
+
+    await call(FootprintMiddleware(app, meter=meter), FORM, key=key, path="/surveys/completions", gone=gone)
+
+    assert (await _account(meter, key)).requests_count == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "output_tokens"),
+    [
+        # The reply is this API's, so the request was too, however it was packed.
+        (b"\x1f\x8b packed", (200, [JSON], reply()), 4),
+        # An app that reads no body, or a body too large to be kept: nothing speaks for another app.
+        (b"", OTHERS["page"], 0),
+        (request(), OTHERS["page"], 0),
+    ],
+)
+async def test_a_request_that_may_be_this_apis_is_charged(
+    meter: Meter, key: str, asked: bytes, answer: Any, output_tokens: int
+) -> None:
+    await call(FootprintMiddleware(_answering(*answer), meter=meter), asked, key=key)
+
+    row = await _account(meter, key)
+    assert (row.requests_count, row.output_tokens, row.unknown_count) == (1, output_tokens, 1)

@@ -18,8 +18,8 @@ from headwater.places import Places
 from headwater.records import Footprint, Observation, Usage
 from headwater.serving import Serving
 from tests.asgi import call, dictionary, json_app, reply, request
+from tests.command import run
 from tests.conftest import MakeMeter
-from tests.test_cli import run
 
 OWN: dict[str, Any] = {
     "name": "dc-1",

@@ -26,7 +26,7 @@ from headwater.errors import NotOurs
 from headwater.held import Held, charge_blind
 from headwater.meter import Meter
 from headwater.records import NO_USAGE, NOTHING_TOLD, Outcome, Target
-from headwater.settlement import NOTHING_GENERATED, Settlement
+from headwater.settlement import NOT_UNDERSTOOD, NOTHING_GENERATED, Settlement
 from headwater.watch import Watch
 
 _Mode = Literal["start", "json", "stream", "pass"]
@@ -202,12 +202,17 @@ class Exchange:
 
     async def _take_unlabelled(self, held: Held, message: Message) -> list[Message]:
         """A stream of events that calls itself JSON, as some frameworks do unasked: it must not be held."""
-        (start,), self._held = held.give_up(), None
-        outgoing = self._take_reply(start, headers.of(start)._replace(content_type=SSE, is_json=False))
-        if self._feed is None:
-            return [*outgoing, message]
-        out, is_held = self._feed(message["body"])
-        return [*outgoing, await self._take_chunk(message, out, self._clock_s(), is_held=is_held)]
+        outgoing, self._held = held.give_up(), None  # the start, and behind it at most messages without a body
+        start = outgoing[0]
+        try:
+            outgoing = self._take_reply(start, headers.of(start)._replace(content_type=SSE, is_json=False))
+            if self._feed is not None:
+                out, is_held = self._feed(message["body"])
+                return [*outgoing, await self._take_chunk(message, out, self._clock_s(), is_held=is_held)]
+        except Exception as error:  # what was held is in our hands alone by now
+            self._meter.failed(error)
+            self._mode, self._feed, self._skim = "pass", None, None
+        return [*outgoing, message]
 
     def _let_go(self, message: Message) -> list[Message]:
         """Send everything held and this message, unchanged, and get out of the way."""
@@ -263,9 +268,11 @@ class Exchange:
         reader = self._dialect.stream_reader(settlement.request, kind.content_type, usage_injected=self.usage_injected)
         if reader is not None:
             reader = DecodedStream(reader, codings, meter_bytes) if codings else reader
+            feed, arrivals_s = reader.feed, settlement.arrivals()
+            # Once a trailer is announced nothing may fail here: this very message must go out.
             outgoing = [self._disclosing.headed_stream(start)]
             self._mode, self._reader, self._times = "stream", reader, settlement.watch
-            self._feed, self._arrivals_s = reader.feed, settlement.arrivals()
+            self._feed, self._arrivals_s = feed, arrivals_s
             return outgoing
         settlement.count_in(self._clock_s())
         if kind.is_json:
@@ -274,7 +281,7 @@ class Exchange:
             self._mode = "json"
             self._held = Held(self._meter, self._dialect, settlement, self._disclosing, start, copy)
             return []
-        return self._pass_blind(start, "reply-not-understood")
+        return self._pass_blind(start, NOT_UNDERSTOOD.reason)
 
     def _pass_blind(self, start: Message, reason: str) -> list[Message]:
         self._mode = "pass"

@@ -34,6 +34,7 @@ from headwater.serving import Served
 from headwater.watch import Watch
 
 NOTHING_GENERATED: Final = Unknown(reason="nothing-generated")
+NOT_UNDERSTOOD: Final = Unknown(reason="reply-not-understood")
 _PROCESS_DIED: Final = Unknown(reason="process-died")
 _SERVED_REMOTELY: Final = Unknown(reason="served-remotely")
 _INLINE_COUNT_BYTES: Final = 8_000  # 0.3 ms of tiktoken, 1 ms of the worst text; a thread hop costs 0.1 ms and more
@@ -49,8 +50,8 @@ class Settlement:
     """One exchange on its way into the ledger."""
 
     __slots__ = (
-        "_believes_reports", "_dialect", "_is_charged", "_meter", "_prompt", "_report", "_served", "_started_ms",
-        "_uncounted", "is_settled", "request", "request_id", "target", "user", "watch",
+        "_believes_reports", "_dialect", "_is_charged", "_is_unread", "_meter", "_prompt", "_report", "_served",
+        "_started_ms", "_uncounted", "is_settled", "request", "request_id", "target", "user", "watch",
     )  # fmt: skip
 
     def __init__(self, meter: Meter, dialect: Dialect, target: Target, user: str) -> None:
@@ -65,6 +66,8 @@ class Settlement:
         self._uncounted: tuple[str, Told] | None = None
         """The answer whose count was cut short."""
         self._is_charged = False
+        self._is_unread = False
+        """The request has a body that is not this API's: another app's, unless its reply is this API's."""
         self._believes_reports = True
         self._report: EnergyReport | None = None
         """What the reply's headers say of its energy."""
@@ -100,7 +103,7 @@ class Settlement:
         except NotOurs:
             raise
         except DialectError:
-            pass  # no request of this API, so no model; the app will say what is wrong with it
+            self._is_unread = bool(body)  # no request of this API, so no model; the app will say what is wrong with it
         meter, request = self._meter, self.request
         served = self._served = meter.serving.of(request.model)
         watch = self.watch = Watch(served, meter.clock_s())
@@ -160,8 +163,9 @@ class Settlement:
             self._meter.ledger.forget(self.request_id)
 
     def settle_blind(self, outcome: Outcome, reason: Unknown) -> None:
-        """Settle an exchange whose tokens nobody knows; one that only looked up another's work is not charged."""
-        if self.request.is_lookup:
+        """Settle an exchange whose tokens nobody knows. One that only looked up another's work is not charged; nor is one of
+        which neither request nor reply is this API's, such as a form that another app takes under a path of the same name."""
+        if self.request.is_lookup or (self._is_unread and reason in (NOTHING_GENERATED, NOT_UNDERSTOOD)):
             self.drop()
         else:
             self.settle(outcome, NO_USAGE, footprint=reason)
@@ -179,6 +183,9 @@ class Settlement:
         usage = told.usage
         if not _is_whole(usage):
             generated = text()
+            if not generated and usage is None and self._is_unread:
+                self.drop()
+                return None
             if not generated and usage is None and outcome != "completed":
                 return NO_USAGE, self.settle(outcome, NO_USAGE, footprint=NOTHING_GENERATED)
             self._end_watch()
@@ -208,6 +215,9 @@ class Settlement:
             return
         else:
             generated = text()
+        if not generated and told.usage is None and self._is_unread:
+            self.drop()
+            return
         if not generated and told.usage is None:
             # Nothing was seen. A client that left had its answer worked on all that time; an app that failed made none.
             self.settle(outcome, NO_USAGE, told, footprint=None if outcome == "client_gone" else NOTHING_GENERATED)

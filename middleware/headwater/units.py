@@ -27,11 +27,13 @@ F_AT_0_C: Final = 32.0
 G_PER_KG: Final = 1_000.0
 G_PER_T: Final = 1_000_000.0
 J_PER_KJ: Final = 1_000.0
+J_PER_MILLIJOULE: Final = 0.001
 W_PER_KW: Final = 1_000.0
 KWH_PER_MWH: Final = 1_000.0
 KWH_PER_GWH: Final = 1_000_000.0
 S_PER_H: Final = 3_600.0
 H_PER_DAY: Final = 24.0
+S_PER_DAY: Final = 86_400.0
 # Bytes of one number in each precision: its bits over eight, and for the 4-bit floats their scales: 8 bits for each 32
 # numbers (OCP Microscaling Formats v1.0) and for each 16 (NVFP4). Quantised int4 files keep scales too (q4_k_m: about 0.6).
 BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {
@@ -68,6 +70,7 @@ NANOLITRES_PER_UL: Final = 1_000
 NANOLITRES_PER_M3: Final = 1_000_000_000_000
 MICROSECONDS_PER_S: Final = 1_000_000
 MS_PER_S: Final = 1_000
+NS_PER_S: Final = 1_000_000_000
 
 
 def microjoules(energy_j: float) -> int:

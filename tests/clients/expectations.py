@@ -7,6 +7,8 @@ does so twice; `HIDDEN` where it drops what it does not know. Then its id stands
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from tests.clients import canned, houses
@@ -20,6 +22,47 @@ HIDDEN: Final = ""
 NO_HARM: Final = ""
 Counts = tuple[int | None, int | None]
 _COUNTED: Final[Counts] = (None, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Client:
+    """A client: its script, its package, where it shows the footprint, and what each of `additions` would do to its streams."""
+
+    script: str
+    package: str
+    places: Places
+    harm: Harm = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
+
+
+class ClientTests:
+    """What is tested of every client; a module gives the clients, and the fixture `document_of` that runs one of them once."""
+
+    def test_it_reads_what_it_reads_without_headwater(
+        self, client: Client, document_of: Callable[[Client], Document]
+    ) -> None:
+        document = document_of(client)
+
+        assert_unchanged(document, client.places)
+
+    def test_the_footprint_is_where_it_shows_it(
+        self, client: Client, document_of: Callable[[Client], Document]
+    ) -> None:
+        document = document_of(client)
+
+        assert_visible(document, client.places)
+
+    def test_every_call_is_charged_once(self, client: Client, document_of: Callable[[Client], Document]) -> None:
+        document = document_of(client)
+
+        assert_charged(document, client.places, silent=client.silent)
+
+    def test_what_is_added_to_a_stream_and_not_folded_harms_just_these(
+        self, client: Client, document_of: Callable[[Client], Document]
+    ) -> None:
+        document = document_of(client)
+
+        assert harm_of(document) == client.harm
 
 
 def tokens_of(case: str) -> Counts:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.clients.expectations import Harm, Places, assert_charged, assert_unchanged, assert_visible, harm_of, hidden
+from tests.clients.expectations import Client, ClientTests, hidden
 from tests.clients.houses import ROOT, Document, Houses
 
 FOLDER: Final = Path(__file__).with_name("node")
@@ -19,17 +18,6 @@ _AI_CHAT: Final = ("chat", "chat tool", "chat helper asked", "chat helper asked 
 _AI_RESPONSES: Final = ("responses", "responses tool", "responses helper asked", "responses helper asked tool")
 _AI_MESSAGES: Final = ("messages", "messages tool", "messages helper asked", "messages helper asked tool")
 _OPENAI_SILENT: Final = frozenset({"chat stream", "chat stream tool", "chat helper", "completions stream"})
-
-
-@dataclass(frozen=True, eq=False)
-class Client:
-    """A client: its script, its package, where it shows the footprint, and what each of `additions` would do to its streams."""
-
-    script: str
-    package: str
-    places: Places
-    harm: Harm = field(default_factory=dict)
-    silent: frozenset[str] = frozenset()
 
 
 CLIENTS: Final = (
@@ -133,35 +121,8 @@ clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.p
 
 
 @clients
-def test_a_client_reads_what_it_reads_without_headwater(
-    client: Client, document_of: Callable[[Client], Document]
-) -> None:
-    document = document_of(client)
-
-    assert_unchanged(document, client.places)
-
-
-@clients
-def test_the_footprint_is_where_the_client_shows_it(client: Client, document_of: Callable[[Client], Document]) -> None:
-    document = document_of(client)
-
-    assert_visible(document, client.places)
-
-
-@clients
-def test_every_call_is_charged_once(client: Client, document_of: Callable[[Client], Document]) -> None:
-    document = document_of(client)
-
-    assert_charged(document, client.places, silent=client.silent)
-
-
-@clients
-def test_what_is_added_to_a_stream_and_not_folded_harms_just_these(
-    client: Client, document_of: Callable[[Client], Document]
-) -> None:
-    document = document_of(client)
-
-    assert harm_of(document) == client.harm
+class TestNodeClients(ClientTests):
+    """All that holds of every client."""
 
 
 @clients

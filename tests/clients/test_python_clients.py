@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.clients.expectations import (
-    HIDDEN,
-    Harm,
-    Places,
-    assert_charged,
-    assert_unchanged,
-    assert_visible,
-    harm_of,
-    hidden,
-)
+from tests.clients.expectations import HIDDEN, Client, ClientTests, Harm, Places, hidden
 from tests.clients.houses import ROOT, Document, Houses
 
 FOLDERS: Final = ROOT / ".venv" / "clients"
@@ -65,41 +56,32 @@ MESSAGES: Final[Places] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Client:
-    """A client: its folder of packages, its script, its package, where it shows the footprint, and what each of `additions`
-    would do to its streams."""
+class PythonClient(Client):
+    """A client in its folder of packages."""
 
-    folder: str
-    script: str
-    package: str
-    places: Places
-    harm: Harm = field(default_factory=dict)
-    silent: frozenset[str] = frozenset()
+    folder: str = "current"
 
 
 CLIENTS: Final = (
-    Client("openai-1.40", "openai_sdk", "openai", CHAT, OPENAI_HARM, OPENAI_SILENT),
-    Client("openai-2.0", "openai_sdk", "openai", CHAT | RESPONSES, OPENAI_HARM, OPENAI_SILENT),
-    Client("current", "openai_sdk", "openai", CHAT | RESPONSES, OPENAI_HARM, OPENAI_SILENT),
-    Client("anthropic-0.40", "anthropic_sdk", "anthropic", MESSAGES),
-    Client("anthropic-0.100", "anthropic_sdk", "anthropic", MESSAGES),
-    Client("current", "anthropic_sdk", "anthropic", MESSAGES),
-    Client(
-        "current",
+    PythonClient("openai_sdk", "openai", CHAT, OPENAI_HARM, OPENAI_SILENT, folder="openai-1.40"),
+    PythonClient("openai_sdk", "openai", CHAT | RESPONSES, OPENAI_HARM, OPENAI_SILENT, folder="openai-2.0"),
+    PythonClient("openai_sdk", "openai", CHAT | RESPONSES, OPENAI_HARM, OPENAI_SILENT),
+    PythonClient("anthropic_sdk", "anthropic", MESSAGES, folder="anthropic-0.40"),
+    PythonClient("anthropic_sdk", "anthropic", MESSAGES, folder="anthropic-0.100"),
+    PythonClient("anthropic_sdk", "anthropic", MESSAGES),
+    PythonClient(
         "genai_sdk",
         "google-genai",
         hidden("generate", "generate tool", "generate stream", "generate stream tool"),
         {"comment": "raises", "event": "raises", "repeated": "text"},
     ),
-    Client(
-        "current",
+    PythonClient(
         "ollama_sdk",
         "ollama",
         hidden("chat", "chat tool", "chat stream", "chat stream tool", "generate", "generate stream", "embed"),
         {"comment": "raises", "event": "raises", "chunk": "raises"},
     ),
-    Client(
-        "current",
+    PythonClient(
         "mistral_sdk",
         "mistralai",
         {
@@ -111,8 +93,7 @@ CLIENTS: Final = (
         },
         {"event": "raises"},
     ),
-    Client(
-        "current",
+    PythonClient(
         "cohere_sdk",
         "cohere",
         {
@@ -122,8 +103,7 @@ CLIENTS: Final = (
             "chat stream tool": "[-1].delta.usage",
         },
     ),
-    Client(
-        "current",
+    PythonClient(
         "langchain_openai_client",
         "langchain-openai",
         {
@@ -134,8 +114,7 @@ CLIENTS: Final = (
         },
         {"repeated": "result"},  # it adds up every usage that comes
     ),
-    Client(
-        "current",
+    PythonClient(
         "langchain_anthropic_client",
         "langchain-anthropic",
         {
@@ -145,8 +124,7 @@ CLIENTS: Final = (
         },
         {"repeated": "result"},
     ),
-    Client(
-        "current",
+    PythonClient(
         "litellm_client",
         "litellm",
         {
@@ -162,11 +140,11 @@ CLIENTS: Final = (
 
 
 @pytest.fixture(scope="module")
-def document_of(served: Houses, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Client], Document]:
+def document_of(served: Houses, tmp_path_factory: pytest.TempPathFactory) -> Callable[[PythonClient], Document]:
     """What a client printed; each is run once."""
-    found: dict[Client, Document] = {}
+    found: dict[PythonClient, Document] = {}
 
-    def run(client: Client) -> Document:
+    def run(client: PythonClient) -> Document:
         folder = FOLDERS / client.folder
         if not folder.with_name(f"{folder.name}.done").exists():
             pytest.skip(f"{folder.relative_to(ROOT)} is not installed; run: make .venv/clients.done")
@@ -188,39 +166,14 @@ clients = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: f"{clien
 
 
 @clients
-def test_a_client_reads_what_it_reads_without_headwater(
-    client: Client, document_of: Callable[[Client], Document]
+class TestPythonClients(ClientTests):
+    """All that holds of every client."""
+
+
+@clients
+def test_the_client_is_the_version_that_is_pinned(
+    client: PythonClient, document_of: Callable[[PythonClient], Document]
 ) -> None:
-    document = document_of(client)
-
-    assert_unchanged(document, client.places)
-
-
-@clients
-def test_the_footprint_is_where_the_client_shows_it(client: Client, document_of: Callable[[Client], Document]) -> None:
-    document = document_of(client)
-
-    assert_visible(document, client.places)
-
-
-@clients
-def test_every_call_is_charged_once(client: Client, document_of: Callable[[Client], Document]) -> None:
-    document = document_of(client)
-
-    assert_charged(document, client.places, silent=client.silent)
-
-
-@clients
-def test_what_is_added_to_a_stream_and_not_folded_harms_just_these(
-    client: Client, document_of: Callable[[Client], Document]
-) -> None:
-    document = document_of(client)
-
-    assert harm_of(document) == client.harm
-
-
-@clients
-def test_the_client_is_the_version_that_is_pinned(client: Client, document_of: Callable[[Client], Document]) -> None:
     pins = Path(__file__).with_name("requirements").joinpath(f"{client.folder}.txt").read_text(encoding="utf-8")
 
     document = document_of(client)

@@ -15,7 +15,7 @@ from headwater.dialects.anthropic import Anthropic, usage_of
 from headwater.errors import DialectError
 from headwater.records import ChatRequest, Picture, Target, Tool, Usage
 from tests.dialects.payloads import payload
-from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, eventwise, feed, unfolded
+from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, feed, unfolded
 
 ANTHROPIC = Anthropic()
 TARGET = Target(method="POST", path="/v1/messages")
@@ -56,36 +56,12 @@ STREAMS = {
     "cut_before_stop": START + WORDS[0] + END,
     "long": START + b"".join(delta(type="text_delta", text=f"w{n} ") for n in range(60)) + END + STOP,
 }
-names = st.sampled_from(sorted(STREAMS))
 
 
 def run(chunks: Iterable[bytes], *, footprint: bytes | None = FOOTPRINT) -> Seen:
     reader = ANTHROPIC.stream_reader(ASKED, b"text/event-stream")
     assert reader is not None
     return feed(reader, chunks, footprint=footprint)
-
-
-@given(names, st.lists(st.integers(0, 5000), max_size=12))
-def test_any_chunking_gives_the_same_reading_and_the_same_bytes(name: str, at: list[int]) -> None:
-    body = STREAMS[name]
-
-    assert run(cut(body, at)) == run([body])
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("name", STREAMS)
-def test_whole_and_bytewise_and_eventwise_are_the_same(name: str, end: bytes) -> None:
-    body = STREAMS[name].replace(b"\n", end)
-    whole = run([body])
-
-    assert run(bytewise(body)) == whole
-    assert run(eventwise(body)) == whole
-    assert unfolded(whole.sent) == body
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_without_the_footprint_every_byte_is_the_upstreams(name: str) -> None:
-    assert run(bytewise(STREAMS[name]), footprint=None).sent == STREAMS[name]
 
 
 def test_the_footprint_goes_into_the_usage_of_the_last_delta() -> None:

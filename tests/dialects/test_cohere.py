@@ -15,7 +15,7 @@ from headwater.dialects.cohere import CohereChat, CohereEmbed, usage_of
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Target, Tool, Usage
 from tests.dialects.payloads import payload
-from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, eventwise, feed, unfolded
+from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, feed, unfolded
 
 CHAT, EMBED = CohereChat(), CohereEmbed()
 TARGET = Target(method="POST", path="/v2/chat")
@@ -64,36 +64,12 @@ STREAMS = {
     "done_alone": START + WORDS + DONE,
     "long": START + b"".join(content(text=f"w{n} ") for n in range(60)) + end(usage=USAGE) + DONE,
 }
-names = st.sampled_from(sorted(STREAMS))
 
 
 def run(chunks: Iterable[bytes], *, footprint: bytes | None = FOOTPRINT) -> Seen:
     reader = CHAT.stream_reader(ASKED, b"text/event-stream")
     assert reader is not None
     return feed(reader, chunks, footprint=footprint)
-
-
-@given(names, st.lists(st.integers(0, 9000), max_size=12))
-def test_any_chunking_gives_the_same_reading_and_the_same_bytes(name: str, at: list[int]) -> None:
-    body = STREAMS[name]
-
-    assert run(cut(body, at)) == run([body])
-
-
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("name", STREAMS)
-def test_whole_and_bytewise_and_eventwise_are_the_same(name: str, line_end: bytes) -> None:
-    body = STREAMS[name].replace(b"\n", line_end)
-    whole = run([body])
-
-    assert run(bytewise(body)) == whole
-    assert run(eventwise(body)) == whole
-    assert unfolded(whole.sent) == body
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_without_the_footprint_every_byte_is_the_upstreams(name: str) -> None:
-    assert run(bytewise(STREAMS[name]), footprint=None).sent == STREAMS[name]
 
 
 @pytest.mark.parametrize("name", ["whole", "without_done", "tools", "long"])

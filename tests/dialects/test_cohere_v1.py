@@ -14,7 +14,7 @@ from headwater.dialects import find
 from headwater.dialects.cohere_v1 import CohereV1Chat
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Target, Usage
-from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, feed, unfolded
+from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, feed, unfolded
 
 CHAT = CohereV1Chat()
 TARGET = Target(method="POST", path="/v1/chat")
@@ -55,7 +55,6 @@ STREAMS = {
     "failed": START + WORDS + end("ERROR_TOXIC", meta=META),
     "long": START + b"".join(line("text-generation", text=f"w{n} ") for n in range(60)) + end(meta=META),
 }
-names = st.sampled_from(sorted(STREAMS))
 
 
 def as_events(body: bytes) -> bytes:
@@ -69,13 +68,6 @@ def run(chunks: Iterable[bytes], *, content_type: bytes = b"application/x-ndjson
     return feed(reader, chunks, **options)
 
 
-@given(names, st.lists(st.integers(0, 9000), max_size=12))
-def test_any_chunking_gives_the_same_reading_and_the_same_bytes(name: str, at: list[int]) -> None:
-    body = STREAMS[name]
-
-    assert run(cut(body, at)) == run([body])
-
-
 @pytest.mark.parametrize("name", STREAMS)
 def test_lines_and_events_are_read_alike_and_no_other_byte_changes(name: str) -> None:
     body, events = STREAMS[name], as_events(STREAMS[name])
@@ -83,7 +75,6 @@ def test_lines_and_events_are_read_alike_and_no_other_byte_changes(name: str) ->
 
     assert (events_seen.usage, events_seen.text) == (lines_seen.usage, lines_seen.text)
     assert (unfolded(lines_seen.sent), unfolded(events_seen.sent)) == (body, events)
-    assert run(bytewise(body), footprint=None).sent == body
 
 
 def test_the_footprint_goes_into_the_meta_of_the_response() -> None:

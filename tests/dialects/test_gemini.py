@@ -16,7 +16,7 @@ from headwater.dialects.gemini_shapes import text_of, usage_of
 from headwater.dialects.kit.lenient import json_object
 from headwater.records import ChatRequest, Target, Tool, Usage
 from tests.dialects.payloads import payload
-from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, eventwise, feed, unfolded
+from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, feed, unfolded
 
 GEMINI, EMBED = Gemini(), GeminiEmbed()
 SSE, JSON = b"text/event-stream", b"application/json"
@@ -84,36 +84,12 @@ STREAMS["bare_error"] = STREAMS["aborted"] + json.dumps({"error": {"code": 500}}
 STREAMS["bare_error_in_array"] = STREAMS["aborted"] + b'[{\n "error": {"code": 500}\n}]\n\n'
 STREAMS["commented"] = b": hello\r\n\r\n" + STREAMS["no_usage"] + b": bye\r\n\r\n"
 ARRAYS = {name: array(*found) for name, found in CHUNKS.items()}
-names = st.sampled_from(sorted(STREAMS))
 
 
 def run(chunks: Iterable[bytes], *, n: int = 1, kind: bytes = SSE, footprint: bytes | None = FOOTPRINT) -> Seen:
     reader = GEMINI.stream_reader(asked(generationConfig={"candidateCount": n}), kind)
     assert reader is not None
     return feed(reader, chunks, footprint=footprint)
-
-
-@given(names, st.integers(1, 2), st.lists(st.integers(0, 5000), max_size=12))
-def test_any_chunking_gives_the_same_reading_and_the_same_bytes(name: str, n: int, at: list[int]) -> None:
-    body = STREAMS[name]
-
-    assert run(cut(body, at), n=n) == run([body], n=n)
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("name", STREAMS)
-def test_whole_and_bytewise_and_eventwise_are_the_same(name: str, end: bytes) -> None:
-    body = STREAMS[name].replace(b"\r\n", b"\n").replace(b"\n", end)
-    whole = run([body])
-
-    assert run(bytewise(body)) == whole
-    assert run(eventwise(body)) == whole
-    assert unfolded(whole.sent) == body
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_without_the_footprint_every_byte_is_the_upstreams(name: str) -> None:
-    assert run(bytewise(STREAMS[name]), footprint=None).sent == STREAMS[name]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from headwater.dialects.ollama import OllamaChat, OllamaEmbed, OllamaGenerate, u
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Target, Tool, Usage
 from tests.dialects.payloads import payload
-from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, feed, unfolded
+from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, feed, unfolded
 
 CHAT, GENERATE, EMBED = OllamaChat(), OllamaGenerate(), OllamaEmbed()
 TARGET = Target(method="POST", path="/api/chat")
@@ -63,35 +63,12 @@ STREAMS = {
     "after_the_end": WORDS + END + said("more") + END,
     "long": b"".join(said(f"w{n} ") for n in range(60)) + END,
 }
-names = st.sampled_from(sorted(STREAMS))
 
 
 def run(chunks: Iterable[bytes], *, footprint: bytes | None = FOOTPRINT, model: str = "llama3.2") -> Seen:
     reader = CHAT.stream_reader(ChatRequest(model=model, stream=True), NDJSON)
     assert reader is not None
     return feed(reader, chunks, footprint=footprint)
-
-
-@given(names, st.lists(st.integers(0, 9000), max_size=12))
-def test_any_chunking_gives_the_same_reading_and_the_same_bytes(name: str, at: list[int]) -> None:
-    body = STREAMS[name]
-
-    assert run(cut(body, at)) == run([body])
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_whole_and_bytewise_and_linewise_are_the_same(name: str) -> None:
-    body = STREAMS[name]
-    whole = run([body])
-
-    assert run(bytewise(body)) == whole
-    assert run(body.splitlines(keepends=True)) == whole
-    assert unfolded(whole.sent) == body
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_without_the_footprint_every_byte_is_the_upstreams(name: str) -> None:
-    assert run(bytewise(STREAMS[name]), footprint=None).sent == STREAMS[name]
 
 
 @pytest.mark.parametrize("name", ["chat", "thinking", "generate", "crlf", "blank_lines"])

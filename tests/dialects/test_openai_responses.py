@@ -16,7 +16,7 @@ from headwater.dialects.openai_responses import OpenAIResponses, usage_of
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Target, Told, Tool, Usage
 from tests.dialects.payloads import payload
-from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, cut, eventwise, feed, unfolded
+from tests.dialects.streams import ADDITION, FOOTPRINT, Seen, bytewise, eventwise, feed, unfolded
 
 RESPONSES = OpenAIResponses()
 TARGET = Target(method="POST", path="/v1/responses")
@@ -100,7 +100,6 @@ STREAMS = {
     "done_behind": stream(*WORDS) + b"data: [DONE]\n\n",
     "sound": stream(delta("UklGRg==", 1, "audio"), delta("Hello", 2, "audio.transcript")),
 }
-names = st.sampled_from(sorted(STREAMS))
 
 
 def run(chunks: Iterable[bytes], *, footprint: bytes | None = FOOTPRINT, request: ChatRequest = ASKED) -> Seen:
@@ -117,29 +116,6 @@ def told_of(chunks: Iterable[bytes], request: ChatRequest = ASKED) -> Told:
 
 
 # -- streams ---------------------------------------------------------------------------------------------------------
-
-
-@given(names, st.lists(st.integers(0, 9000), max_size=12))
-def test_any_chunking_gives_the_same_reading_and_the_same_bytes(name: str, at: list[int]) -> None:
-    body = STREAMS[name]
-
-    assert run(cut(body, at)) == run([body])
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("name", STREAMS)
-def test_whole_and_bytewise_and_eventwise_are_the_same(name: str, end: bytes) -> None:
-    body = STREAMS[name].replace(b"\n", end)
-    whole = run([body])
-
-    assert run(bytewise(body)) == whole
-    assert run(eventwise(body)) == whole
-    assert unfolded(whole.sent) == body
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_without_the_footprint_every_byte_is_the_upstreams(name: str) -> None:
-    assert run(bytewise(STREAMS[name]), footprint=None).sent == STREAMS[name]
 
 
 def test_the_footprint_goes_into_the_usage_of_the_last_event() -> None:

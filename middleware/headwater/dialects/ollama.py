@@ -21,12 +21,12 @@ from headwater.dialects.kit.stream import EventStream, Turn
 from headwater.dialects.kit.whole import WholeReply
 from headwater.errors import DialectError, NotOurs
 from headwater.records import ChatRequest, Prompt, Target, Told, Usage
+from headwater.units import NS_PER_S
 
 _MARKER: Final = re.compile(rb'"done"\s*:\s*true')
 _CREATED: Final = re.compile(rb'"(created_at)"\s*:\s*"')
 _TEXT_START: Final = re.compile(rb'"(?:content|response|thinking)"\s*:\s*"')
 _TEXTS: Final = ("thinking", "content", "response")
-_NS_PER_S: Final = 10**9
 _MODEL_MOVED: Final = frozenset({"load", "unload"})
 """`done_reason` where an empty prompt only brought a model into memory or out of it (GenerateHandler in server/routes.go)."""
 _CLOUD: Final = "ollama.com"
@@ -211,7 +211,7 @@ def told_of(found: dict[str, Any], model: str | None, *, has_text: bool) -> Told
 
 def _total_s(*durations_ns: Any) -> float | None:
     """The sum of the durations that are there; None where none is, or where they say that no time was spent."""
-    return sum(seconds(each, per_s=_NS_PER_S) or 0.0 for each in durations_ns) or None
+    return sum(seconds(each, per_s=NS_PER_S) or 0.0 for each in durations_ns) or None
 
 
 def usage_of(found: dict[str, Any], *, has_text: bool) -> Usage | None:

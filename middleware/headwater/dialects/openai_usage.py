@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from headwater.dialects.kit.lenient import count, seconds, total, within
 from headwater.records import Told, Usage
-
-_MS_PER_S: Final = 1000
+from headwater.units import MS_PER_S
 
 # The same count under the names that servers give it. The first that is more than zero wins: some servers say zero under one
 # name and the count under another (ithtelab/workbuddy-manager, issue 39: cached_tokens 0, prompt_cache_hit_tokens 1024).
@@ -41,8 +40,8 @@ _AUDIO: Final = (("prompt_tokens_details", "audio_tokens"), ("prompt_token_detai
 # Where servers say how long they worked, without their queue: a member of the reply (or its usage), prefill and decode in
 # it, and in how many to the second.
 _TIMES: Final = (
-    ("timings", "prompt_ms", "predicted_ms", _MS_PER_S),  # llama.cpp
-    ("metrics", "time_to_first_token_ms", "generation_time_ms", _MS_PER_S),  # vLLM, per_request_metrics.md
+    ("timings", "prompt_ms", "predicted_ms", MS_PER_S),  # llama.cpp
+    ("metrics", "time_to_first_token_ms", "generation_time_ms", MS_PER_S),  # vLLM, per_request_metrics.md
     ("usage", "prompt_time", "completion_time", 1),  # Groq
     ("time_info", "prompt_time", "completion_time", 1),  # Cerebras
     ("stats", "time_to_first_token", "generation_time", 1),  # LM Studio, its REST API of version 0

@@ -16,16 +16,15 @@ from typing import Any, Final, Protocol
 
 from headwater.dialects.kit.lenient import any_json, string, within
 from headwater.records import EnergyReport, Scheme, Told
-from headwater.units import J_PER_KWH, J_PER_WH, UNIT_SLIP_RATIO
+from headwater.units import J_PER_KWH, J_PER_MILLIJOULE, J_PER_WH, UNIT_SLIP_RATIO
 
 _MOST_J: Final = 1e12  # a power station's quarter of an hour: what is beyond is garbage
 _MOST_HEADER_BYTES: Final = 1 << 12
 _MOST_COMMENT_BYTES: Final = 1 << 16
 _SAME_RATIO: Final = 2.0  # figures that are rounded to a few places differ by less
-_J_PER_MJ: Final = 0.001  # a millijoule, not a megajoule
 _J_PER_UNIT: Final[Mapping[str, float]] = {
-    "Wms": 0.001,
-    "mJ": _J_PER_MJ,
+    "Wms": J_PER_MILLIJOULE,
+    "mJ": J_PER_MILLIJOULE,
     "Ws": 1.0,
     "J": 1.0,
     "Wh": J_PER_WH,
@@ -115,7 +114,7 @@ def _greenpt(found: Any) -> EnergyReport | None:
 def _tgi(found: Any) -> EnergyReport | None:
     for place in (within(found, "details"), within(found, "usage"), within(found)):
         total_mj = _figure(place.get("energy_mj"))
-        energy_j = None if total_mj is None else _figure(total_mj * _J_PER_MJ)
+        energy_j = None if total_mj is None else _figure(total_mj * J_PER_MILLIJOULE)
         if energy_j is not None:
             return EnergyReport(energy_j=energy_j, scheme="tgi")
     return None

@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Final
 
+from headwater.dialects.kit.pieces import Piece, PieceFramer
+
 EVENT_STREAM: Final = b"application/vnd.amazon.eventstream"
 MOST_MESSAGE_BYTES: Final = 1 << 24
 MOST_HEADERS_BYTES: Final = 1 << 17
@@ -31,44 +33,25 @@ HeaderValue = bool | int | bytes | str
 """A number is an int, a moment its milliseconds since 1970, a UUID its bytes."""
 
 
-class MessageFramer:
+class MessageFramer(PieceFramer):
     """Cuts a byte stream into messages."""
 
-    __slots__ = ("_at", "_buffer", "is_broken")
+    __slots__ = ("is_broken",)
 
     def __init__(self) -> None:
-        self._buffer: bytes | bytearray = b""
-        self._at = 0
+        super().__init__()
         self.is_broken = False
         """A length or a checksum was wrong."""
-
-    @property
-    def pending_count(self) -> int:
-        """Bytes pushed and not yet handed out."""
-        return len(self._buffer) - self._at
 
     @staticmethod
     def event(raw: bytes) -> Message:
         """A message, read."""
         return Message(raw)
 
-    def pending(self, start: int = 0) -> bytes:
-        """The bytes not yet handed out, from `start` on. After `next` gave None: the message in progress."""
-        return bytes(self._buffer[self._at + start :])
-
     def push(self, data: bytes) -> None:
         """Take bytes, cut anywhere; none any more once the stream is broken."""
-        if self.is_broken:
-            return
-        if self._at == len(self._buffer):
-            self._buffer = data
-        else:
-            kept = self._buffer
-            if not isinstance(kept, bytearray) or self._at:
-                kept = bytearray(kept[self._at :])
-            kept += data
-            self._buffer = kept
-        self._at = 0
+        if not self.is_broken:
+            super().push(data)
 
     def next(self) -> bytes | None:
         """The next whole message, or None while the one in progress is not complete."""
@@ -90,39 +73,31 @@ class MessageFramer:
             return None
         return raw
 
-    def rest(self) -> bytes:
-        """Hand out everything that is left, as at the end of the stream."""
-        return self._take(len(self._buffer))
-
     def _break(self) -> None:
         self.is_broken = True
         self._buffer, self._at = b"", 0
 
-    def _take(self, end: int) -> bytes:
-        start, self._at = self._at, end
-        return bytes(self._buffer[start:end])
 
-
-class Message:
+class Message(Piece):
     """One message as it came: its headers, and its payload as the data. One that is cut off, or whose headers cannot be read,
     has neither."""
 
-    __slots__ = ("_payload_start", "data", "headers", "raw")
+    __slots__ = ("headers",)
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
+        self.data = None
         self.headers: dict[str, HeaderValue] = {}
-        self.data: bytes | None = None
-        self._payload_start = _PRELUDE.size
+        self._start = _PRELUDE.size
         if len(raw) < _LEAST_MESSAGE_BYTES:
             return
         message_bytes, headers_bytes, _ = _PRELUDE.unpack_from(raw)
-        self._payload_start += headers_bytes
-        if message_bytes != len(raw) or self._payload_start > len(raw) - _CRC.size:
+        self._start += headers_bytes
+        if message_bytes != len(raw) or self._start > len(raw) - _CRC.size:
             return
-        headers = read_headers(raw[_PRELUDE.size : self._payload_start])
+        headers = read_headers(raw[_PRELUDE.size : self._start])
         if headers is not None:
-            self.headers, self.data = headers, raw[self._payload_start : -_CRC.size]
+            self.headers, self.data = headers, raw[self._start : -_CRC.size]
 
     @property
     def kind(self) -> str:
@@ -137,10 +112,6 @@ class Message:
     def insert(self, edits: Sequence[tuple[int, bytes]]) -> bytes:
         """The message as it came: lengths and checksums leave no place to put anything in."""
         return self.raw
-
-    def raw_offset(self, at: int) -> int:
-        """The place of the payload byte `at` in the raw message."""
-        return self._payload_start + at
 
     def _text(self, name: str) -> str:
         value = self.headers.get(name)

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from headwater.units import S_PER_DAY
+
 _MOST_TOKENS: Final = 10**8  # a context is at most some 10^7 tokens; what is beyond is garbage
-_MOST_S: Final = 24 * 3600  # a day: what is beyond is garbage
+_MOST_S: Final = S_PER_DAY  # what is beyond is garbage
 
 
 def any_json(text: bytes) -> Any:

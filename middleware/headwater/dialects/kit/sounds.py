@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from headwater.dialects.kit.pictures import base64_bytes
+from headwater.units import S_PER_DAY
 
 _HEAD_CHARS: Final = 16 * 1024
-_MOST_S: Final = 24 * 3600
+_MOST_S: Final = S_PER_DAY
 _BITS: Final = 8
 _PCM16_BYTES_PER_S: Final = 48_000
 """OpenAI's `pcm16`: 24 kHz, one channel, two bytes a sample."""

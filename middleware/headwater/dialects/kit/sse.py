@@ -1,6 +1,5 @@
 """Frame server-sent events. Knows bytes, lines and fields; does not know JSON, providers, tokens or sockets.
 
-The pieces that a `Framer` hands out, joined, are the bytes that were pushed into it: nothing is lost, nothing is added.
 The format is that of https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream: lines end
 with CR LF, LF or CR ("\\r\\n", "\\n", "\\r"); U+2028 and its like end no line, so text is never split by `str.splitlines`.
 """
@@ -11,6 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from headwater.dialects.kit.pieces import PieceFramer
+
 SSE: Final = b"text/event-stream"
 _BOM: Final = b"\xef\xbb\xbf"
 _LF: Final = 0x0A
@@ -20,44 +21,19 @@ _EOL: Final = re.compile(rb"\r\n|\n|\r")
 _BLANK_LINE: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 
-class Framer:
+class Framer(PieceFramer):
     """Cuts a byte stream into events: each piece is one event with its blank line, or one stray line end."""
 
-    __slots__ = ("_after_cr", "_at", "_buffer", "_scanned")
+    __slots__ = ("_after_cr",)
 
     def __init__(self) -> None:
-        self._buffer: bytes | bytearray = b""
-        self._at = 0
-        self._scanned = 0
+        super().__init__()
         self._after_cr = False
-
-    @property
-    def pending_count(self) -> int:
-        """Bytes pushed and not yet handed out."""
-        return len(self._buffer) - self._at
 
     @staticmethod
     def event(raw: bytes) -> Event:
         """A piece, read."""
         return Event(raw)
-
-    def pending(self, start: int = 0) -> bytes:
-        """The bytes not yet handed out, from `start` on. After `next` gave None: the event in progress."""
-        return bytes(self._buffer[self._at + start :])
-
-    def push(self, data: bytes) -> None:
-        """Take bytes, cut anywhere."""
-        if self._at == len(self._buffer):
-            self._buffer = data
-            self._scanned = 0
-        else:
-            kept = self._buffer
-            if not isinstance(kept, bytearray) or self._at:
-                kept = bytearray(kept[self._at :])
-                self._scanned = max(0, self._scanned - self._at)
-            kept += data
-            self._buffer = kept
-        self._at = 0
 
     def next(self) -> bytes | None:
         """The next whole piece, or None while the event in progress is not complete."""
@@ -72,10 +48,6 @@ class Framer:
             self._after_cr = False
             return None
         return self._take(end)
-
-    def rest(self) -> bytes:
-        """Hand out everything that is left, as at the end of the stream."""
-        return self._take(len(self._buffer))
 
     def _end_of_event(self, buffer: bytes | bytearray, start: int) -> int | None:
         if buffer[start] not in _LINE_ENDS:
@@ -92,8 +64,6 @@ class Framer:
         self._at = end
         # A CR that ends a piece may be half of a CR LF: its LF, should it follow, is no line of its own.
         self._after_cr = end > start and buffer[end - 1] == 0x0D
-        if isinstance(buffer, bytes) and start == 0 and end == len(buffer):
-            return buffer
         return bytes(buffer[start:end])
 
 
