@@ -124,12 +124,23 @@ class Journal:
     @property
     def is_full(self) -> bool:
         """It takes no new exchange now: it is near its bound, or the disk has refused the last record."""
-        return self._is_stuck or self._offset + _CHARGE_BYTES * len(self._open) >= self._full_at
+        return self._is_stuck or self._is_near_bound
 
-    def provisional(self, request_id: str, payload: bytes) -> bool:
-        """Write what to charge if the process dies now. False: the journal is full, and nothing was written."""
+    @property
+    def _has_reserve(self) -> bool:
+        return not self._is_stuck and self._offset < self._most_at
+
+    @property
+    def _is_near_bound(self) -> bool:
+        return self._offset + _CHARGE_BYTES * len(self._open) >= self._full_at
+
+    def provisional(self, request_id: str, payload: bytes, *, is_let_in: bool = False) -> bool:
+        """Write what to charge if the process dies now. False: the journal is full, and nothing was written.
+
+        `is_let_in`: the exchange was let in when it was not full, and may use the room that is kept.
+        """
         with self._mutex:
-            if self._is_stuck or self._offset + _CHARGE_BYTES * len(self._open) >= self._full_at:
+            if self.is_full and not (is_let_in and self._has_reserve):
                 return False
             frame = frames.encode(Kind.PROVISIONAL, 0, payload)
             self._append(frame)
@@ -144,7 +155,7 @@ class Journal:
         """
         with self._mutex:
             is_open = request_id in self._open
-            if self._offset >= (self._most_at if is_open else self._full_at):
+            if self._offset >= self._most_at if is_open else self._is_near_bound:
                 raise Full(
                     f"the journal {self.folder} holds all of the {self._journal_bytes} bytes that it may; is the store away?"
                 )
@@ -167,15 +178,16 @@ class Journal:
             self.forget(request_id)
         self._open.pop(request_id, None)
 
-    def document(self, document_hash: str, document: str) -> bool:
-        """Write a deployment document. False: the journal is full, and nothing was written."""
+    def document(self, document_hash: str, document: str, *, is_let_in: bool = False) -> bool:
+        """Write a deployment document, as `provisional` does. False: the journal is full, and nothing was written."""
         payload = b"\0".join((document_hash.encode(), document.encode()))
         if len(payload) > frames.MAX_PAYLOAD_BYTES:
             raise LedgerError(
                 f"the deployment document {document_hash} has {len(payload)} bytes, at most {frames.MAX_PAYLOAD_BYTES} can be kept"
             )
         with self._mutex:
-            if self.is_full:
+            most_at = self._most_at if is_let_in else self._full_at
+            if self._is_stuck or self._offset + len(payload) + _CHARGE_BYTES * len(self._open) > most_at:
                 return False
             self._append(frames.encode(Kind.DOCUMENT, 0, payload))
             return True
@@ -203,14 +215,15 @@ class Journal:
         with contextlib.suppress(OSError):
             self._offset = os.fstat(self._descriptor).st_size
 
-    def _rotate(self) -> None:
-        """Go on in a new segment that starts with all open charges; where that fails, in the old one for a while."""
+    def _rotate(self, *, is_forced: bool = False) -> None:
+        """Go on in a new segment that starts with all open charges; where that fails, in the old one for a while. Not at the
+        cost of the room that is kept for those charges, unless forced."""
         number = self._segment + 1
         data = b"".join((frames.encode(Kind.HEAD, self._seq, self._fingerprint), *self._open.values()))
         hidden = self.folder / f".{segment_name(number)}"
         descriptor = -1
         try:
-            if self._offset + len(data) > self._most_at:
+            if not is_forced and self._offset + len(data) + _CHARGE_BYTES * len(self._open) > self._most_at:
                 raise OSError("no room within the bound")
             descriptor = os.open(hidden, _APPEND | os.O_TRUNC, 0o600)
             if syscalls.write(descriptor, data) != len(data):
@@ -248,20 +261,20 @@ class Journal:
         """See to it that a segment gets no more records; False where no other can be begun."""
         with self._mutex:
             if segment == self._segment:
-                self._rotate()
+                self._rotate(is_forced=True)
             return segment != self._segment
 
     def relieve(self) -> bool:
         """Try to make room in a full journal. False: it is full still."""
-        if self._is_stuck:
-            if not self._has_disk():
-                return False
-            # In another file: the one may have reached a limit of its own.
-            self.seal(self._segment)
+        if self._is_stuck and not self._has_disk():
+            return False
+        with self._mutex:
+            # Where the disk was full: in another file, as the one may have reached a limit of its own. Else, because only
+            # what is closed can be dropped.
+            if self._is_stuck or (not self._closed and self._offset > self._segment_bytes):
+                self._rotate()
             self._is_stuck = False
-        elif not self._closed and self._offset > self._segment_bytes:
-            self.seal(self._segment)  # only what is closed can be dropped
-        return not self.is_full
+            return not self.is_full
 
     def _has_disk(self) -> bool:
         probe = self.folder / ".probe"

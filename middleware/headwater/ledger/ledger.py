@@ -146,7 +146,7 @@ class Ledger:
     def provisional(self, charge: Charge) -> bool:
         """Journal what to charge if this process dies now; a later one for the same request replaces it. False: the journal
         is full; the exchange may go on, and is charged if there is room at its end."""
-        return self._writable().provisional(charge.request_id, packing.pack(charge))
+        return self._writable().provisional(charge.request_id, packing.pack(charge), is_let_in=self._refuses)
 
     def has_charged(self, once: str) -> bool:
         """Whether this process knows that it charged another sighting of the same generation. Where it does not know, the
@@ -233,7 +233,7 @@ class Ledger:
         """Journal a deployment document, once per process, before the charges that refer to it. False: the journal is full,
         so that it has to be given again."""
         if document_hash not in self._known_documents:
-            if not self._writable().document(document_hash, document):
+            if not self._writable().document(document_hash, document, is_let_in=self._refuses):
                 return False
             self._known_documents.add(document_hash)
         return True

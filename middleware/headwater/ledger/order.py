@@ -26,9 +26,11 @@ class Order:
         """None until something tells where the oldest segment begins."""
         self._ahead: tuple[int, list[tuple[int, int]], int | None] | None = None
 
-    def rewind(self) -> None:
-        """Back before the oldest segment."""
-        self._seen_seq = self._ahead = None
+    def begin(self, segment: int) -> None:
+        """Start with the oldest segment. The first of all begins before the first charge, whether or not its own head is to be
+        read; elsewhere the first record tells."""
+        self._seen_seq = 0 if segment == 1 else None
+        self._ahead = None
 
     def follow(self, segment: int, found: Iterable[Frame], ahead: Ahead) -> list[Frame]:
         """The records of one segment; a charge that is read for the second time, or that is yet to come in its place,
@@ -43,8 +45,7 @@ class Order:
         last_before = frame.seq - (frame.kind == Kind.FINAL)
         seen_seq = self._seen_seq
         if seen_seq is None:
-            # The first segment of all begins with the first charge, whether or not its own head is to be read.
-            seen_seq = 0 if segment == 1 else last_before
+            seen_seq = last_before
         if frame.seq < seen_seq or (frame.kind == Kind.FINAL and frame.seq == seen_seq):
             return False
         if last_before > seen_seq:

@@ -80,6 +80,7 @@ class Shipment:
             sequences = self._sequences if self._sequences is not None else self._resume()
             frames = self._next_frames()
             if not frames:
+                self.applied = self.tail.position  # an empty segment, or one with nothing sound in it, is done with
                 return False
             self._apply(frames, sequences)
         except Behind as behind:

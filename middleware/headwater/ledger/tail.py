@@ -94,7 +94,6 @@ class Tail:
     def rewind(self) -> None:
         """Read again from the oldest segment."""
         self.position = START
-        self._order.rewind()
 
     def read(self) -> list[Frame]:
         """The next records, at most a chunk's worth; empty when nothing whole is left. Moves the position."""
@@ -116,6 +115,8 @@ class Tail:
         if self.position.segment not in self._sizes and self._sizes:
             later = [number for number in self._sizes if number > self.position.segment]
             if later:
+                if self.position == START:
+                    self._order.begin(min(later))
                 self.position = Position(min(later), 0)
         return self.position
 
