@@ -216,6 +216,20 @@ def _adopt(data_dir: Path, store: Store, stats: Stats, now_s: float = NOW_S) -> 
         adopted.release(remove=True)
 
 
+def test_an_open_record_that_comes_again_behind_its_end_is_not_charged(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    folder = journal_of(tmp_path, ["o", "o", "c", "f", "o"])
+    path = folder / segment_name(1)
+    data = path.read_bytes()
+    path.write_bytes(data + data[: whole(path)[2].end])
+    stats = Stats()
+
+    _adopt(tmp_path, store, stats)
+
+    assert (count(server), stats.adopted, stats.lost) == (2, 1, 0)
+
+
 def test_an_exchange_whose_last_record_is_torn_is_charged_as_partial(
     server: Server, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
