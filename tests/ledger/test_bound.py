@@ -114,7 +114,7 @@ def test_whatever_comes_in_which_order_admitted_charges_find_room_within_the_bou
     journal = bounded(tmp_path_factory.mktemp("any"), 20_000)
     tail = Tail(journal.folder, seal=journal.seal)
     waiting: list[int] = []
-    for number, step in enumerate(step for step, times in runs for _ in range(1 if step == "ship" else times)):
+    for number, step in enumerate(one for one, times in runs for _ in range(1 if one == "ship" else times)):
         if step == "open" and journal.provisional(str(number), OPEN):
             waiting.append(number)
         elif step == "note" and waiting:
