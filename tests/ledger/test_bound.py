@@ -345,6 +345,32 @@ def test_a_segment_that_reached_a_limit_of_its_own_is_left(tmp_path: Path, monke
     ]  # fmt: skip
 
 
+def test_while_the_disk_has_no_room_for_a_probe_the_journal_stays_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = bounded(tmp_path)
+    real = syscalls.write
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(syscalls, "write", refuse)
+        full.setattr(Path, "write_bytes", refuse)
+        with pytest.raises(LedgerError):
+            journal.final("a", pack(charge(1)))
+        assert journal.relieve() is False
+    with monkeypatch.context() as tight:
+        # Room enough for the probe, not for a new segment: then the old one is gone on with.
+        tight.setattr(syscalls, "write", lambda descriptor, data: real(descriptor, data[:10]))
+        assert journal.relieve() is True
+    journal.final("a", pack(charge(1)))
+
+    assert journal.position().segment == 1
+    assert finals(journal.folder) == [1]
+    assert not list(journal.folder.glob(".probe"))
+
+
 def test_an_exchange_whose_charge_is_lost_is_carried_no_longer(
     own_server: Server, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

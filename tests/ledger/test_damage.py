@@ -294,6 +294,19 @@ def test_a_segment_that_is_gone_or_empty_costs_its_own_charges(
     assert (stats.gaps > 0) == (number == 1 and not is_there)
 
 
+def test_records_of_a_later_segment_that_stand_in_an_earlier_one_too_cost_nothing(tmp_path: Path) -> None:
+    journal = write(tmp_path, [charge(n) for n in range(30)], segment_bytes=2_000)
+    later = journal.folder / segment_name(3)
+    records, path = whole(later), journal.folder / segment_name(1)
+    path.write_bytes(path.read_bytes() + later.read_bytes()[records[2].start : records[4].end])
+    stats = Stats()
+
+    found = read(journal.folder, stats)
+
+    assert [frame.seq for frame in found if frame.kind == Kind.FINAL] == list(range(1, 31))
+    assert stats.lost == 0
+
+
 def test_a_damaged_head_costs_nothing_and_hides_no_key(server: Server, store: Store, tmp_path: Path) -> None:
     folder = journal_of(tmp_path, ["o", "o", "c"])
     path = folder / segment_name(1)

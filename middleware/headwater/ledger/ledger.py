@@ -139,9 +139,9 @@ class Ledger:
         return self._refuses and self._journal is not None and self._journal.is_full
 
     def note_refused(self) -> None:
-        """Count a request that was turned away, and say so now and then."""
-        if self._losses is not None:
-            self._losses.refuse("the ledger's journal is full and new requests are turned away")
+        """Count a request that was turned away while the ledger was refusing, and say so now and then."""
+        assert self._losses is not None  # noqa: S101  # set together with the journal
+        self._losses.refuse("the ledger's journal is full and new requests are turned away")
 
     def provisional(self, charge: Charge) -> bool:
         """Journal what to charge if this process dies now; a later one for the same request replaces it. False: the journal
@@ -166,8 +166,8 @@ class Ledger:
             return False
         try:
             journal, payload = self._writable(), packing.pack(charge)
-        except LedgerError as error:
-            self._lose(charge, f"a charge cannot be written: {error}")
+        except LedgerError:
+            self.stats.lost += 1
             raise
         if self._late:
             with suppress(LedgerError):
@@ -199,11 +199,9 @@ class Ledger:
         return True
 
     def _lose(self, charge: Charge, why: str) -> None:
-        if self._losses is None or self._journal is None:
-            self.stats.lost += 1
-        else:
-            self._losses.add(charge, why)
-            self._journal.abandon(charge.request_id)
+        assert self._losses is not None  # noqa: S101  # set together with the journal
+        self._losses.add(charge, why)
+        self._writable().abandon(charge.request_id)
 
     def _sight(self, once: str) -> None:
         self._sighted[once] = None
