@@ -70,7 +70,7 @@ class Meter:
         self.serving = Serving(settings, hours_of=_at_once(hours), failed=self.failed)
         # Made even where no client sees it: a tariff that cannot be used must stop the start, not the first report.
         self.pricing = Pricing(settings)
-        self.telemetry = Telemetry(__version__, meter_provider)
+        self.telemetry = Telemetry(__version__, meter_provider, lost=self._lost)
         self.counter = counter if isinstance(counter, TokenCounter) else TokenCounter(own=_plain(counter))
         key = load_key(settings.ledger.data_dir)
         pseudonymizer = Pseudonymizer(key)
@@ -82,6 +82,8 @@ class Meter:
                 data_dir=settings.ledger.data_dir,
                 redis_url=settings.ledger.redis_url,
                 key_fingerprint=key_fingerprint(key),
+                journal_bytes=settings.ledger.journal_bytes,
+                when_full=settings.ledger.when_full,
                 labels={
                     _labelled(pseudonymizer, subject): label for label, subject in settings.identity.labels.items()
                 },
@@ -122,9 +124,9 @@ class Meter:
         self.ledger.provisional(charge)
 
     def _document(self, served: Served) -> None:
-        if served.deployment_hash and served.deployment_hash not in self._documented:
-            self.ledger.document(served.deployment_hash, served.document)
-            self._documented.add(served.deployment_hash)
+        known = served.deployment_hash
+        if known and known not in self._documented and self.ledger.document(known, served.document):
+            self._documented.add(known)
 
     def charge(
         self,
@@ -159,11 +161,16 @@ class Meter:
         )
 
     def enter(self, charge: Charge, served: Served) -> None:
-        """Write a final charge into the journal and the metrics, unless another sighting of it was charged."""
+        """Write a final charge into the journal and the metrics, unless another sighting of it was charged or it is lost."""
         self._document(served)
         if self.ledger.charge(charge):
             self.telemetry.charged(charge)
             self._note_report(charge.observation)
+
+    def _lost(self) -> tuple[int, int, int]:
+        """Charges lost, their energy in microjoules as far as it is known, and requests turned away."""
+        stats = self.ledger.stats
+        return stats.lost, stats.lost_energy_microjoules, stats.refused
 
     def user(self, scope: Mapping[str, Any]) -> str:
         """The pseudonym that a request is charged to. An operator's rule that fails finds nobody: `anonymous` pays."""

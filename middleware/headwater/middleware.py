@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
+from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from headwater import config, dialects, wellknown
@@ -25,6 +26,19 @@ from headwater.tokens import CountTokens
 
 log = logging.getLogger("headwater")
 _PREFIX: Final = WELL_KNOWN + "/"
+# In the form of OpenAI's errors, which its clients, and most others, read out and try again after.
+_turned_away: Final = JSONResponse(
+    {
+        "error": {
+            "message": "This server cannot take new requests right now: its ledger of charges has no room left. Try again later.",
+            "type": "server_error",
+            "param": None,
+            "code": "ledger_full",
+        }
+    },
+    status_code=503,
+    headers={"retry-after": "10", "cache-control": "no-store"},
+)
 AnyApp = Callable[[Any, Any, Any], Awaitable[None]]
 """Any ASGI app: frameworks type scope and messages each in their own way."""
 
@@ -114,6 +128,11 @@ class FootprintMiddleware:
             await self.app(scope, receive, send)
         elif dialect is None:
             await wellknown.answer(self._meter, path.removeprefix(_PREFIX), scope, receive, send)
+        elif (
+            self._meter.ledger.is_refusing and scope["method"] == "POST"
+        ):  # one that asks for an earlier answer may go on
+            self._meter.ledger.note_refused()
+            await _turned_away(scope, receive, send)
         else:
             try:
                 target = Target(method=scope["method"], path=path, query=scope.get("query_string", b""))

@@ -22,9 +22,19 @@ _FAILURE_KINDS: Final = 100
 
 
 class Telemetry:
-    """What this process has metered since it started."""
+    """What this process has metered since it started.
 
-    def __init__(self, version: str, meter_provider: MeterProvider | None = None) -> None:
+    `lost`: charges that the ledger lost, their energy (microjoules), and requests that it had turned away.
+    """
+
+    def __init__(
+        self,
+        version: str,
+        meter_provider: MeterProvider | None = None,
+        *,
+        lost: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0),
+    ) -> None:
+        self._lost = lost
         self._requests: dict[_Key, int] = {}
         self._energy_microjoules: dict[str, int] = {}
         self._onsite_nanolitres: dict[str, int] = {}
@@ -54,6 +64,24 @@ class Telemetry:
                 "{failure}",
                 "Failures inside Headwater; each left its reply untouched.",
                 self._read_failures,
+            ),
+            (
+                "headwater.lost_charges",
+                "{charge}",
+                "Charges that are in no account: the journal was full, or its record was damaged.",
+                lambda: [Observation(self._lost()[0])],
+            ),
+            (
+                "headwater.lost_energy",
+                "J",
+                "Energy of lost charges, as far as it is known.",
+                lambda: [Observation(self._lost()[1] / MICROJOULES_PER_J)],
+            ),
+            (
+                "headwater.refused_requests",
+                "{request}",
+                "Requests turned away because the journal was full.",
+                lambda: [Observation(self._lost()[2])],
             ),
         )
         for name, unit, description, read in counters:

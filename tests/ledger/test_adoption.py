@@ -15,11 +15,11 @@ import pytest
 from headwater.ledger import Ledger, Reader
 from headwater.ledger.adoption import Orphanage
 from headwater.ledger.frames import MAGIC
-from headwater.ledger.journal import Journal
+from headwater.ledger.journal import Journal, segment_name
 from headwater.ledger.packing import pack
 from headwater.ledger.redis import Store
 from headwater.ledger.stats import Stats
-from tests.ledger.support import KEY, MONTH, Applied, Server, applied_at_once, charge, eventually, opened, outside
+from tests.ledger.support import KEY, MONTH, Applied, Server, applied_at_once, charge, eventually, opened, outside, ship
 from tests.ledger.test_delivery import count
 
 WORKER = """
@@ -88,6 +88,25 @@ def test_open_exchanges_of_a_killed_process_are_charged_once(server: Server, tmp
         assert reader.totals(MONTH).incomplete_count == 4
         outcomes = [each.outcome for each in reader.ledger_entries()]
     assert sorted(outcomes) == ["completed"] * 5 + ["partial"] * 4
+
+
+def test_what_was_open_is_found_although_the_segment_in_which_it_began_is_gone(
+    server: Server, store: Store, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path, journal_id="dead", fingerprint=KEY, segment_bytes=2_000)
+    for n in range(3):
+        journal.provisional(opened(n).request_id, pack(opened(n)))
+    for n in range(3, 30):
+        journal.final(charge(n).request_id, pack(charge(n)))
+    shipment = ship(journal, store)
+    shipment.settle()
+    assert shipment.settle()
+    assert [path.name for path in journal.folder.glob("[0-9]*.log")] == [segment_name(journal.position().segment)]
+    journal.close()
+
+    _adopt(tmp_path, store)
+
+    assert count(server) == 30
 
 
 def test_two_adopters_racing_charge_once(server: Server, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater.errors import LedgerError
+from headwater.ledger import packing
 from headwater.ledger.packing import pack, unpack
 from headwater.records import Charge
 from tests.ledger.strategies import charges
@@ -82,6 +83,15 @@ def test_the_hour_of_a_charge_survives(grid: float | None, wet_bulb: float | Non
     some = charge(observation=replace(some.observation, grid_g_per_kwh=grid, wet_bulb_c=wet_bulb))
 
     assert unpack(pack(some)) == some
+
+
+def test_layouts_are_kept_in_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_layouts", {})
+    monkeypatch.setattr(packing, "_MOST_LAYOUTS_COUNT", 1)
+
+    for some in (charge(), opened(), charge()):
+        assert unpack(pack(some)) == some
+        assert len(packing._layouts) == 1
 
 
 def test_every_cut_is_noticed() -> None:

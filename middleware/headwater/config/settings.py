@@ -39,10 +39,16 @@ class _Section(BaseModel):
 
 
 class LedgerSettings(_Section):
-    """`[ledger]`. Without `redis_url` a real server of our own is started in `data_dir`."""
+    """`[ledger]`. Without `redis_url` a real server of our own is started in `data_dir`.
+
+    `journal_bytes`: the most that each process keeps on disk of what the store does not have yet. `when_full`: what becomes
+    of new requests then. `count`: they pass, and their charges are lost, counted and reported; `refuse`: 503.
+    """
 
     redis_url: str | None = None
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("headwater"))
+    journal_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30  # eleven hours of 50 requests/s
+    when_full: Literal["count", "refuse"] = "count"
 
     @field_validator("data_dir")
     @classmethod

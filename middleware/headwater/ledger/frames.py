@@ -10,6 +10,8 @@ import zlib
 from struct import Struct
 from typing import Final, NamedTuple
 
+LOCK: Final = "lock"
+"""The file in a journal's folder that its owner holds locked; it says which identity key the journal was written with."""
 MAGIC: Final = b"\xf5Hw\x01"
 MAX_PAYLOAD_BYTES: Final = 1 << 20
 _HEAD: Final = Struct("<4sIIBQ")
@@ -31,6 +33,8 @@ class Kind:
     """This request id is not to be charged."""
     DOCUMENT: Final = 4
     """A deployment document, before the charges that refer to it."""
+    VOID: Final = -1
+    """In no file: a charge that was read out of its order."""
 
 
 class Frame(NamedTuple):

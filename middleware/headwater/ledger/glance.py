@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from headwater.errors import LedgerError
 from headwater.ledger import packing, rows
+from headwater.ledger.ids import ulid_bytes
 from headwater.ledger.rows import FIELDS, Sums
 
 _HEAD_BYTES: Final = 8
@@ -40,7 +41,7 @@ class Glance(NamedTuple):
 
 def receipt_id(request_id: str) -> bytes:
     """What the receipt of a request is found by."""
-    return packing.ulid_bytes(request_id) or request_id.encode()
+    return ulid_bytes(request_id) or request_id.encode()
 
 
 class _Plan(NamedTuple):

@@ -14,13 +14,14 @@ from typing import Final
 from headwater.ledger import schema
 from headwater.ledger.batch import Batch, Numbered, runs
 from headwater.ledger.connection import StoreError
+from headwater.ledger.damage import Damage
 from headwater.ledger.durability import Durability
 from headwater.ledger.frames import START, Frame, Kind, Position
 from headwater.ledger.glance import glance
 from headwater.ledger.redis import Behind, Store
 from headwater.ledger.rows import Sums
 from headwater.ledger.stats import Stats
-from headwater.ledger.tail import Tail, head_of
+from headwater.ledger.tail import Tail, dropped_seq
 
 log: Final = getLogger("headwater.ledger")
 
@@ -41,9 +42,14 @@ class Shipment:
         stats: Stats,
         *,
         on_added: Callable[[Added], None] | None = None,
+        on_dropped: Callable[[int], None] | None = None,
+        seal: Callable[[int], bool] | None = None,
+        damage: Damage | None = None,
     ) -> None:
+        """`on_dropped`: told which segment is the oldest now. `seal`: see `Tail`."""
         self.journal_id = folder.name
-        self.tail = Tail(folder)
+        self._damage = damage if damage is not None else Damage(folder.name, stats)
+        self.tail = Tail(folder, damage=self._damage, **({} if seal is None else {"seal": seal}))
         self.applied = START
         """Behind the last record that the store has applied."""
         self._folder = folder
@@ -51,12 +57,12 @@ class Shipment:
         self._durability = durability
         self._stats = stats
         self._on_added = on_added
+        self._on_dropped = on_dropped
         self._sequences: dict[int, int] | None = None
         self._pending: list[Frame] = []
         self._after_pending = START
         self._marked: Position | None = None
         self._durable = START
-        self._seen_seq: int | None = None
         self._gap_until = 0
 
     def doubt(self) -> None:
@@ -76,6 +82,7 @@ class Shipment:
             sequences = self._sequences if self._sequences is not None else self._resume()
             frames = self._next_frames()
             if not frames:
+                self.applied = self.tail.position  # an empty segment, or one with nothing sound in it, is done with
                 return False
             self._apply(frames, sequences)
         except Behind as behind:
@@ -92,7 +99,7 @@ class Shipment:
         sequences = self._store.applied(self.journal_id)
         self.tail.rewind()
         self._pending = []
-        self._seen_seq = None
+        self._damage.stored_seq = min(sequences.values())
         self._sequences = sequences
         self._adopt_gap(sequences)
         return sequences
@@ -102,10 +109,10 @@ class Shipment:
 
         Known exactly where there is one shard; with more, a shard without charges in the old segments looks the same.
         """
-        head = head_of(self._folder)
-        if head is None or self._store.shards_count > 1:
+        dropped = dropped_seq(self._folder)
+        if dropped is None or self._store.shards_count > 1:
             return
-        stored, dropped = sequences[0], head[0]
+        stored = sequences[0]
         if stored < dropped and dropped > self._gap_until:
             missing = dropped - max(stored, self._gap_until)
             self._gap_until = dropped
@@ -133,15 +140,11 @@ class Shipment:
             if frame.kind == Kind.DOCUMENT:
                 document_hash, document = frame.payload.split(b"\0", 1)
                 self._store.keep_document(document_hash.decode(), document.decode())
-            elif frame.kind == Kind.HEAD and self._seen_seq is None:
-                self._seen_seq = frame.seq
-            elif frame.kind == Kind.FINAL:
-                self._note_damage(frame.seq)
-                if frame.seq > lowest:
-                    charge = glance(frame.payload)
-                    shard = schema.shard_of(charge.user, len(sequences))
-                    if frame.seq > sequences[shard]:
-                        charges.setdefault(shard, []).append((frame.seq, charge))
+            elif frame.kind == Kind.FINAL and frame.seq > lowest:
+                charge = glance(frame.payload)
+                shard = schema.shard_of(charge.user, len(sequences))
+                if frame.seq > sequences[shard]:
+                    charges.setdefault(shard, []).append((frame.seq, charge))
         for shard, numbered in charges.items():
             self._apply_shard(shard, numbered, sequences)
 
@@ -159,16 +162,6 @@ class Shipment:
             self._stats.shipped += len(run)
             if self._on_added is not None:
                 self._on_added(added)
-
-    def _note_damage(self, seq: int) -> None:
-        if self._seen_seq is not None and seq > self._seen_seq + 1 and seq > self._gap_until + 1:
-            missing = seq - self._seen_seq - 1
-            self._gap_until = seq - 1
-            self._stats.lost += missing
-            log.error(
-                "journal %s is damaged: %d charges before number %d cannot be read", self.journal_id, missing, seq
-            )
-        self._seen_seq = seq
 
     def settle(self) -> bool:
         """Follow the durability of what is applied and drop segments behind it. True when all of it is durable.
@@ -193,6 +186,8 @@ class Shipment:
             self._durable = self._marked
             self._marked = None
             self.tail.drop_before(self._durable)
+            if self._on_dropped is not None:
+                self._on_dropped(self._durable.segment)
 
     def _is_where_we_left_it(self) -> bool:
         # A store that was restarted unnoticed, from an older file, would confirm a mark without what was before it.

@@ -103,8 +103,11 @@ class Shipper:
         fingerprint: str,
         labels: Mapping[str, str],
         outside: Outside,
+        on_room: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_room`: called on the thread, in each cycle in which the journal takes records."""
         self._journal = journal
+        self._on_room = on_room
         self._place = place
         self._cache = cache
         self._stats = stats
@@ -115,8 +118,23 @@ class Shipper:
         self._timing = outside.timing
         self._store = Store(place.url, client_factory=outside.client_factory, clock=outside.clock)
         self._books = Books(self._store)
-        self._live = Shipment(journal.folder, self._store, self._durability(), stats, on_added=cache.add)
-        self._orphanage = Orphanage(data_dir, self._store, stats, fingerprint=fingerprint, durability=self._durability)
+        self._live = Shipment(
+            journal.folder,
+            self._store,
+            self._durability(),
+            stats,
+            on_added=cache.add,
+            on_dropped=journal.dropped,
+            seal=journal.seal,
+        )
+        self._orphanage = Orphanage(
+            data_dir,
+            self._store,
+            stats,
+            fingerprint=fingerprint,
+            durability=self._durability,
+            clock=outside.clock,
+        )
         self._adopted: list[Adopted] = []
         self._connected = False
         self._next_adoption_s = 0.0
@@ -178,6 +196,7 @@ class Shipper:
         now_s = self._outside.monotonic()
         try:
             self._gauges.expire()
+            self._relieve()
             self._live.tail.sync()
             if now_s < self._next_try_s:
                 return False
@@ -200,6 +219,11 @@ class Shipper:
             self._tried.set()
             return True
         return False
+
+    def _relieve(self) -> None:
+        """Look whether a full journal has room again: nobody may come any more to try it."""
+        if not self._journal.is_full or self._journal.relieve():
+            self._on_room()
 
     def _fail(self, error: Exception, backoff_s: float) -> None:
         self._stats.failures += 1

@@ -21,3 +21,7 @@ class Stats:
     """Exchanges of dead processes that were charged as `partial`."""
     lost: int = 0
     """Charges that could not be journalled, or whose record was damaged."""
+    lost_energy_microjoules: int = 0
+    """Energy of the charges that could not be journalled; of a damaged record it is not known."""
+    refused: int = 0
+    """Requests turned away because the journal was full."""
