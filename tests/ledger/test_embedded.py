@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -16,7 +19,8 @@ import pytest
 from headwater.errors import LedgerError
 from headwater.ledger import Ledger, Reader, embedded, keeper
 from headwater.ledger.embedded import Embedded, StartingError, find_binary, socket_path
-from tests.ledger.support import KEY, MONTH, applied_at_once, charge, eventually, outside
+from headwater.ledger.redis import Store
+from tests.ledger.support import KEY, MONTH, Server, applied_at_once, charge, eventually, outside, ship, write
 from tests.ledger.test_adoption import kill, worker
 
 REAL_KEEPER = embedded.KEEPER
@@ -154,20 +158,48 @@ def test_a_keeper_that_is_told_to_end_ends_the_server(data_dir: Path) -> None:
     place.leave()
 
 
-def test_a_server_left_behind_is_ended_before_another_one_writes_its_files(data_dir: Path) -> None:
+def left_behind(data_dir: Path) -> subprocess.Popen[bytes]:
+    """A server whose keeper is gone, as on systems where nothing ends it."""
+    (data_dir / "store").mkdir(exist_ok=True)
+    some = keeper.Keeper(data_dir, find_binary(), socket_path(data_dir))
+    some._start()
+    assert some._server is not None
+    eventually(lambda: keeper.answers(socket_path(data_dir)) == PONG)
+    return some._server
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_server_left_behind_is_ended_before_another_one_writes_its_files(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, *, is_stopped: bool
+) -> None:
+    stale = left_behind(data_dir)
+    reaping = threading.Thread(target=stale.wait)
+    reaping.start()
+    if is_stopped:  # neither socket nor SIGTERM reaches it
+        os.kill(stale.pid, signal.SIGSTOP)
+        monkeypatch.setattr(keeper, "SHUTDOWN_S", 0.4)
+        monkeypatch.setattr(keeper, "POLL_S", 0.05)
+
+    second = left_behind(data_dir)
+
+    reaping.join()
+    assert stale.returncode == (-signal.SIGKILL if is_stopped else 0)
+    assert second.poll() is None
+    second.terminate()
+    second.wait()
+
+
+def test_a_keeper_that_is_told_to_end_waits_for_no_server(data_dir: Path) -> None:
     (data_dir / "store").mkdir()
-    address = socket_path(data_dir)
-    stale = subprocess.Popen(
-        keeper.server_command(find_binary(), data_dir / "store", address), stdin=subprocess.DEVNULL
-    )
-    eventually(lambda: keeper.answers(address) == PONG)
+    lock = keeper.try_lock(data_dir / "store" / "server.lock")
+    assert lock is not None
+    some = keeper.Keeper(data_dir, find_binary(), data_dir / "s")
+    some._stop.set()
 
-    code = threading.Thread(target=lambda: keeper.Keeper(data_dir, find_binary(), address)._end_stale_server())
-    code.start()
-    code.join()
+    some._start()
 
-    assert stale.wait(5) == 0
-    assert keeper.answers(address) == b""
+    assert some._server is None
+    os.close(lock)
 
 
 def test_a_server_that_will_not_end_is_killed(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,3 +300,130 @@ def test_a_worker_that_comes_while_the_server_shuts_down_gets_a_new_one(data_dir
         place.leave()
         if n % 2:
             eventually(lambda: keeper.answers(socket_path(data_dir)) != PONG)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("server", "keeper", "worker"))), ids="-".join)
+def test_no_order_of_deaths_loses_or_doubles_a_charge(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+    process = worker(data_dir)
+
+    for victim in order:
+        if victim == "worker":
+            kill(process)
+        elif victim in (alive := running(data_dir)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(alive[victim], signal.SIGKILL)
+
+    assert requests_count(data_dir) == 9
+    assert requests_count(data_dir) == 9
+
+
+def test_deaths_at_any_moment_cost_nothing(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+    chance = random.Random(11)
+    pause = threading.Event()
+    ledger = start(data_dir)
+
+    for number in range(12):
+        ledger.charge(charge(number))
+        pause.wait(chance.random() * 0.1)
+        for victim in chance.sample(("server", "keeper"), chance.randint(0, 2)):
+            if victim in (alive := running(data_dir)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(alive[victim], signal.SIGKILL)
+
+    assert ledger.flush(20)
+    ledger.close()
+    assert requests_count(data_dir) == 12
+
+
+@pytest.fixture
+def charged(own_server: Server, data_dir: Path) -> Path:
+    """The append-only file of a server that has 200 charges and was killed."""
+    own_server.start("--appendfsync", "always")
+    store = Store(own_server.url)
+    store.check(KEY)
+    ship(write(data_dir, [charge(number) for number in range(200)]), store)
+    store.close()
+    own_server.kill()
+    return next((own_server.store / "appendonlydir").glob("*.incr.aof"))
+
+
+def test_a_torn_end_of_the_servers_file_does_not_stop_the_start(own_server: Server, charged: Path) -> None:
+    sound = charged.read_bytes()
+    charged.write_bytes(sound + b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$9\r\nhal")
+
+    own_server.start()
+
+    assert own_server.command("HGET", "hw1:{s00}:t:m:202611", "n") == "200"
+    assert charged.read_bytes()[: len(sound)] == sound
+
+
+def test_damage_in_the_middle_of_the_servers_file_is_told_with_a_remedy_that_works(
+    own_server: Server, charged: Path
+) -> None:
+    data = bytearray(charged.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 2000] = b"\xff" * 2000
+    charged.write_bytes(data)
+    command = keeper.server_command(find_binary(), own_server.store, own_server.address)
+    assert subprocess.run(command, timeout=20, check=False).returncode == 1
+
+    told = embedded.trouble(own_server.store.parent)
+
+    assert f"{charged} is damaged in the middle" in told
+    assert "restore a backup" in told
+    remedy = told.partition("behind it: ")[2]
+    subprocess.run(remedy, shell=True, input=b"y\n", check=True, stdout=subprocess.DEVNULL)  # noqa: S602
+    own_server.start()
+    assert 0 < int(own_server.command("HGET", "hw1:{s00}:t:m:202611", "n")) < 200
+
+
+def test_what_a_server_says_before_it_ends_is_passed_on(data_dir: Path) -> None:
+    store = data_dir / "store"
+    store.mkdir()
+    assert embedded.trouble(data_dir).startswith("see ")
+    (store / "server.log").write_text(
+        "1:M 1 Nov 2026 * oO0OoO0OoO0Oo Valkey is starting oO0OoO0OoO0Oo\n1:M 1 Nov 2026 # long ago\n"
+        "2:M 2 Nov 2026 * oO0OoO0OoO0Oo Valkey is starting oO0OoO0OoO0Oo\n"
+        "2:M 2 Nov 2026 # No space left on device\n2:M 2 Nov 2026 # WARNING Memory overcommit\n"
+    )
+
+    assert embedded.trouble(data_dir).startswith("its log says 'No space left on device'; see ")
+    with (store / "server.log").open("a") as log_file:
+        log_file.write("2:M 2 Nov 2026 # Valkey is now ready to exit, bye bye...\n")
+    assert embedded.trouble(data_dir).startswith("see ")
+
+
+def test_a_server_that_is_loading_is_waited_for(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [b"-LOADING Valkey is loading the dataset in memory\r\n"] * 3
+    answers = keeper.answers
+    monkeypatch.setattr(keeper, "answers", lambda address: said.pop() if said else answers(address))
+    place = Embedded(data_dir)
+
+    place.ensure()
+
+    assert said == []
+    assert keeper.answers(socket_path(data_dir)) == PONG
+    place.leave()
+
+
+def test_a_data_folder_that_was_moved_has_its_accounts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+    ledger = start(data_dir / "old")
+    ledger.charge(charge(1))
+    assert ledger.flush(10)
+    ledger.close()
+    eventually(lambda: not running(data_dir))
+
+    (data_dir / "old").rename(data_dir / "new")
+
+    assert requests_count(data_dir / "new") == 1
+
+
+def test_a_data_folder_that_cannot_be_written_is_named(data_dir: Path) -> None:
+    (data_dir / "workers.lock").mkdir(parents=True)  # as a read-only one: no lock can be made
+
+    with pytest.raises(LedgerError, match="HEADWATER_DATA_DIR"):
+        Embedded(data_dir).ensure()
