@@ -23,7 +23,6 @@ from headwater.ledger.redis import Store
 from tests.ledger.support import KEY, MONTH, Server, applied_at_once, charge, eventually, outside, ship, write
 from tests.ledger.test_adoption import kill, worker
 
-REAL_KEEPER = embedded.KEEPER
 PONG = b"+PONG\r\n"
 
 
@@ -35,9 +34,9 @@ def data_dir() -> Iterator[Path]:
         eventually(lambda: not running(Path(folder)))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def measured_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same program under its module name, where coverage finds it."""
+    """The same program under its module name, where coverage finds it; it starts ten times as slowly."""
     monkeypatch.setattr(embedded, "KEEPER", (sys.executable, "-m", "headwater.ledger.keeper"))
 
 
@@ -77,6 +76,7 @@ def requests_count(data_dir: Path) -> int:
         return reader.totals(MONTH).requests_count
 
 
+@pytest.mark.usefixtures("measured_keeper")
 def test_two_workers_share_a_server_that_lives_until_the_last_is_killed(data_dir: Path) -> None:
     first, second = worker(data_dir), worker(data_dir)
     before = running(data_dir)
@@ -119,6 +119,7 @@ def test_workers_that_start_together_get_one_server(data_dir: Path) -> None:
         place.leave()
 
 
+@pytest.mark.usefixtures("measured_keeper")
 def test_a_server_that_dies_is_started_again(data_dir: Path) -> None:
     ledger = start(data_dir)
     ledger.charge(charge(1))
@@ -148,6 +149,7 @@ def test_a_keeper_that_is_killed_takes_the_server_with_it_and_both_come_back(dat
     assert requests_count(data_dir) == 1
 
 
+@pytest.mark.usefixtures("measured_keeper")
 def test_a_keeper_that_is_told_to_end_ends_the_server(data_dir: Path) -> None:
     place = Embedded(data_dir)
     place.ensure()
@@ -216,8 +218,7 @@ def test_a_server_that_will_not_end_is_killed(data_dir: Path, monkeypatch: pytes
     some._server.stdout.close()
 
 
-def test_the_keeper_runs_without_the_package(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+def test_the_keeper_runs_without_the_package(data_dir: Path) -> None:
     ledger = start(data_dir)
     ledger.charge(charge(1))
 
@@ -303,10 +304,7 @@ def test_a_worker_that_comes_while_the_server_shuts_down_gets_a_new_one(data_dir
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(("server", "keeper", "worker"))), ids="-".join)
-def test_no_order_of_deaths_loses_or_doubles_a_charge(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...]
-) -> None:
-    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+def test_no_order_of_deaths_loses_or_doubles_a_charge(data_dir: Path, order: tuple[str, ...]) -> None:
     process = worker(data_dir)
 
     for victim in order:
@@ -320,8 +318,7 @@ def test_no_order_of_deaths_loses_or_doubles_a_charge(
     assert requests_count(data_dir) == 9
 
 
-def test_deaths_at_any_moment_cost_nothing(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+def test_deaths_at_any_moment_cost_nothing(data_dir: Path) -> None:
     chance = random.Random(11)
     pause = threading.Event()
     ledger = start(data_dir)
@@ -409,8 +406,7 @@ def test_a_server_that_is_loading_is_waited_for(data_dir: Path, monkeypatch: pyt
     place.leave()
 
 
-def test_a_data_folder_that_was_moved_has_its_accounts(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "KEEPER", REAL_KEEPER)
+def test_a_data_folder_that_was_moved_has_its_accounts(data_dir: Path) -> None:
     ledger = start(data_dir / "old")
     ledger.charge(charge(1))
     assert ledger.flush(10)
