@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +161,36 @@ def test_a_real_server_is_examined_and_its_port_is_shut(server: Server) -> None:
         assert found.ahead_s is not None
         assert abs(found.ahead_s) <= found.ahead_doubt_s + 1.0
         assert {finding.level for finding in examine(client)} == {"ok"}
+        assert probes.refusal(client) == ""
+        assert probes.is_cluster(client) is False
+        assert probes.shut(client).level == "ok"
+
+
+def test_the_servers_socket_is_all_that_listens(own_server: Server) -> None:
+    own_server.start()
+    pid = int(own_server.client().info("server")["process_id"])
+
+    inodes = {link.readlink().name for link in Path(f"/proc/{pid}/fd").iterdir()}
+    held = {name.removeprefix("socket:[").removesuffix("]") for name in inodes if name.startswith("socket:[")}
+    listening = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            listening.add(line.split()[9])
+
+    assert held
+    assert held & listening == set()
+
+
+def test_a_server_of_our_own_with_an_open_port_is_an_error(own_server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    own_server.start("--port", str(port), "--bind", "127.0.0.1")
+
+    with redis.Redis.from_url(own_server.url, protocol=2) as client:
+        finding = probes.shut(client)
+
+    assert finding.level == "error"
+    assert str(port) in finding.found
 
 
 @pytest.fixture
@@ -176,6 +208,7 @@ def test_a_server_that_says_nothing_is_used_all_the_same(modest: redis.Redis, ca
     assert {finding.name: finding.level for finding in findings}["eviction"] == "unknown"
     assert all("no permissions" in finding.found for finding in findings if finding.level == "unknown")
     assert {finding.level for finding in findings} == {"ok", "unknown"}
+    assert probes.refusal(modest) == ""
     assert probes.latency(modest).level == "unknown"
     assert probes.slow_scripts(modest).level == "unknown"
     assert probes.contents(modest, 1).level == "unknown"
@@ -186,6 +219,8 @@ def test_a_server_that_says_nothing_is_used_all_the_same(modest: redis.Redis, ca
 def test_a_store_that_does_not_answer_does_not_break_the_examination(own_server: Server) -> None:
     with redis.Redis.from_url(own_server.url, retry=None) as client:
         assert {finding.level for finding in examine(client)} == {"unknown"}
+        assert "No such file" in probes.refusal(client)
+        assert probes.is_cluster(client) is False
         findings, _ = probes.installation(client, KEY)
         assert [finding.level for finding in findings] == ["error"]
 
@@ -275,7 +310,10 @@ def test_another_key_and_another_schema_are_errors_with_a_remedy(server: Server)
         assert levels(KEY) == {"schema": "error", "key": "ok"}
 
 
-def test_accounts_are_counted_with_what_they_take(server: Server, add: Callable[..., object]) -> None:
+def test_accounts_are_counted_with_what_they_take(
+    server: Server, add: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "_TELLING_COUNT", 2)
     one: Charge = charge(1)
     add(one, charge(2, user="b0" * 16))
 
@@ -284,7 +322,7 @@ def test_accounts_are_counted_with_what_they_take(server: Server, add: Callable[
         assert probes.contents(client, 0).found.startswith("0 users")
 
     assert finding.found.startswith("2 users, ")
-    assert "bytes each" in finding.found
+    assert "bytes a user" in finding.found
 
 
 def test_a_slow_answer_is_a_warning(server: Server) -> None:

@@ -7,16 +7,49 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any, Final
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from headwater.ledger import schema
-from headwater.ledger.health import Finding, servers, text
+from headwater.ledger.health import Finding, ask, servers, text
 
 LATENCY_WARNING_S: Final = 0.05
 """A fifth of the time-out of the ledger's commands."""
 _PINGS_COUNT: Final = 20
 _SLOW_COUNT: Final = 128
+_TELLING_COUNT: Final = 1_000
 _SCRIPTS: Final = (b"EVAL", b"EVALSHA", b"FCALL")
+
+
+def refusal(client: Any) -> str:
+    """Why a store does not answer; empty where it does. To be forbidden to PING is an answer."""
+    try:
+        client.ping()
+    except NoPermissionError:
+        return ""
+    except RedisError as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+def is_cluster(client: Any) -> bool:
+    """Whether a server belongs to a cluster, as far as it says."""
+    try:
+        return bool(client.info("cluster").get("cluster_enabled"))
+    except RedisError:
+        return False
+
+
+def shut(client: Any) -> Finding:
+    """Whether a server of our own can be reached over the network, which it must not be."""
+    ports = {facts.options.get("port") for facts in (ask(server) for _, server in servers(client))}
+    if ports == {"0"}:
+        return Finding(level="ok", name="network", found="it listens on its Unix socket alone")
+    return Finding(
+        level="error",
+        name="network",
+        found=f"the embedded server listens on port {', '.join(map(str, ports))}",
+        remedy="somebody changed it: end it, and the next start shuts the port; see who can reach its socket",
+    )
 
 
 def latency(client: Any, *, monotonic: Callable[[], float] = time.perf_counter) -> Finding:
@@ -66,7 +99,9 @@ def contents(client: Any, shards_count: int) -> Finding:
     except RedisError as error:
         return Finding(level="unknown", name="accounts", found=f"not known, because {error}")
     used_bytes = sum(int(memory.get("used_memory_dataset", 0)) for _, memory in told)
-    each = f", {used_bytes / users_count:,.0f} bytes each with all that belongs to it" if users_count else ""
+    # With fewer, most of it is not theirs.
+    is_telling = users_count >= _TELLING_COUNT
+    each = f", {used_bytes / users_count:,.0f} bytes a user with all that belongs to one" if is_telling else ""
     keys_count = sum(count for count, _ in told)
     return Finding(level="ok", name="accounts", found=f"{users_count:,} users, {keys_count:,} keys{each}")
 
