@@ -175,7 +175,8 @@ def test_damage_is_counted_in_charges(tmp_path: Path) -> None:
     made.close()
     path = next(made.folder.glob("*.log"))
     sound = path.read_bytes()
-    path.write_bytes(sound[: len(sound) // 2] + b"\0" + sound[len(sound) // 2 + 1 :])
+    at = len(sound) // 2
+    path.write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
 
     (damaged,) = journals(tmp_path)
     path.write_bytes(b"\0" * 100)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from headwater import config, vocab
 from headwater.config import Settings
@@ -23,6 +23,7 @@ from headwater.serving import Serving
 from headwater.tariffs import Pricing
 
 _HIDDEN: Final = "***"
+_PASSWORD: Final = re.compile(r"([?&][^=&]*password[^=&]*=)[^&]*", re.IGNORECASE)
 _UNNAMED: Final = config.Settings().source
 _KEY_BYTES: Final = 32
 
@@ -168,17 +169,12 @@ def _key(data_dir: Path) -> tuple[Finding, str | None]:
 
 
 def masked(url: str) -> str:
-    """An address without its password, wherever in it that stands."""
-    try:
-        parts = urlsplit(url)
-        netloc = parts.netloc
-        if parts.password is not None:
-            user, _, place = netloc.rpartition("@")
-            netloc = f"{user.partition(':')[0]}:{_HIDDEN}@{place}"
-        words = [(name, _HIDDEN if "password" in name else value) for name, value in parse_qsl(parts.query)]
-    except ValueError:
-        return _HIDDEN
-    return urlunsplit((parts.scheme, netloc, parts.path, urlencode(words, safe="*/"), ""))
+    """An address without its password, wherever in it that stands, and also where it is not written as it should be."""
+    scheme, _, rest = url.partition("://")
+    before, at, place = rest.rpartition("@")
+    user, has_password, _ = before.partition(":")
+    place = _PASSWORD.sub(rf"\1{_HIDDEN}", place)
+    return f"{scheme}://{user}{f':{_HIDDEN}' if has_password else ''}{at}{place}"
 
 
 def _address(settings: Settings, stack: ExitStack, *, is_usable: bool) -> str | Finding:
