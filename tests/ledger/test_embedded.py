@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -13,12 +15,16 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import platformdirs
 import pytest
 
+from headwater import config
 from headwater.errors import LedgerError
 from headwater.ledger import Ledger, Reader, embedded, keeper
 from headwater.ledger.embedded import Embedded, StartingError, find_binary, socket_path
+from headwater.ledger.health import examine
 from headwater.ledger.redis import Store
 from tests.ledger.support import KEY, MONTH, Server, applied_at_once, charge, eventually, outside, ship, write
 from tests.ledger.test_adoption import kill, worker
@@ -359,20 +365,23 @@ def test_a_torn_end_of_the_servers_file_does_not_stop_the_start(own_server: Serv
 
 
 def test_damage_in_the_middle_of_the_servers_file_is_told_with_a_remedy_that_works(
-    own_server: Server, charged: Path
+    own_server: Server, charged: Path, data_dir: Path
 ) -> None:
     data = bytearray(charged.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 2000] = b"\xff" * 2000
     charged.write_bytes(data)
     command = keeper.server_command(find_binary(), own_server.store, own_server.address)
     assert subprocess.run(command, timeout=20, check=False).returncode == 1
+    moved = data_dir / "Bob's data"  # the remedy is for a shell
+    own_server.store.parent.rename(moved)
 
-    told = embedded.trouble(own_server.store.parent)
+    told = embedded.trouble(moved)
 
-    assert f"{charged} is damaged in the middle" in told
+    assert f"{charged.name} is damaged in the middle" in told
     assert "restore a backup" in told
     remedy = told.partition("behind it: ")[2]
     subprocess.run(remedy, shell=True, input=b"y\n", check=True, stdout=subprocess.DEVNULL)  # noqa: S602
+    moved.rename(own_server.store.parent)
     own_server.start()
     assert 0 < int(own_server.command("HGET", "hw1:{s00}:t:m:202611", "n")) < 200
 
@@ -416,6 +425,64 @@ def test_a_data_folder_that_was_moved_has_its_accounts(data_dir: Path) -> None:
     (data_dir / "old").rename(data_dir / "new")
 
     assert requests_count(data_dir / "new") == 1
+
+
+def test_a_data_folder_may_have_any_name(data_dir: Path) -> None:
+    odd = data_dir / "Application Support" / '50% ünïcode \'n "quotes" #?'
+
+    ledger = start(odd)
+    ledger.charge(charge(1))
+    assert ledger.flush(10)
+    ledger.close()
+    eventually(lambda: not running(data_dir))
+
+    assert requests_count(odd) == 1
+
+
+@pytest.mark.parametrize(
+    ("system", "below_home"), [("unix", ".local/share/headwater"), ("macos", "Library/Application Support/headwater")]
+)
+def test_the_data_folder_is_where_the_platform_keeps_such_things(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, below_home: str
+) -> None:
+    for name in ("XDG_DATA_HOME", "HEADWATER_DATA_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    platform: Any = importlib.import_module(f"platformdirs.{system}")
+    kind = getattr(platform, {"unix": "Unix", "macos": "MacOS"}[system])
+    monkeypatch.setattr(platformdirs, "PlatformDirs", kind)
+
+    assert config.load({}, environment={}).ledger.data_dir == tmp_path / below_home
+
+
+def test_a_server_whose_disk_is_full_takes_nothing_and_gets_all_when_there_is_room(
+    own_server: Server, data_dir: Path
+) -> None:
+    command = keeper.server_command(find_binary(), own_server.store, own_server.address)
+    # Python ignores SIGXFSZ, and without restored signals so does the server: a write beyond the limit fails, as on a full disk.
+    own_server._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, restore_signals=False)
+    eventually(lambda: keeper.answers(own_server.address) == PONG)
+    ledger = Ledger(data_dir=data_dir, redis_url=own_server.url, key_fingerprint=KEY, outside=outside())
+    ledger.start()
+    ledger.charge(charge(1))
+    assert ledger.flush(10)
+    pid = own_server._process.pid
+    written = next((own_server.store / "appendonlydir").glob("*.incr.aof")).stat().st_size
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (written + 100, hard))
+
+    for number in range(2, 50):
+        ledger.charge(charge(number))
+    eventually(lambda: own_server.client().info("persistence")["aof_last_write_status"] == "err")
+    with own_server.client() as client:
+        assert {each.level for each in examine(client) if each.name == "persistence"} == {"error"}
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+
+    assert ledger.flush(20)
+    ledger.close()
+    own_server.kill()
+    own_server.start()
+    assert own_server.command("HGET", "hw1:{s00}:t:m:202611", "n") == "49"
 
 
 def test_a_data_folder_that_cannot_be_written_is_named(data_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -161,7 +162,9 @@ def _key(data_dir: Path) -> tuple[Finding, str | None]:
     fingerprint = key_fingerprint(key)
     if mode & 0o077:
         found = f"others may read {path} (mode {mode:04o}): with it, pseudonyms can be traced back to users"
-        return Finding(level="warning", name="key", found=found, remedy=f"chmod 600 {path}"), fingerprint
+        return Finding(
+            level="warning", name="key", found=found, remedy=f"chmod 600 {shlex.quote(str(path))}"
+        ), fingerprint
     return Finding(level="ok", name="key", found=f"{path}, fingerprint {fingerprint}"), fingerprint
 
 

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -73,9 +74,11 @@ def trouble(data_dir: Path) -> str:
     if damaged is None:
         return f"its log says {said!r}; {see}" if said else see
     file = store / "appendonlydir" / damaged[1]
+    # The server's binary is its own checker, under that name.
+    check = f"exec -a valkey-check-aof {shlex.quote(find_binary())} --fix {shlex.quote(str(file))}"
     return (
         f"its file {file} is damaged in the middle; stop Headwater, keep a copy of {store}, and restore a backup, or cut off "
-        f"the damage and all charges behind it: bash -c 'exec -a valkey-check-aof {find_binary()} --fix {file}'"
+        f"the damage and all charges behind it: bash -c {shlex.quote(check)}"
     )
 
 

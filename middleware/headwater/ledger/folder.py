@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -92,7 +93,7 @@ def _access(data_dir: Path) -> Iterator[Finding]:
             remedy="make it writable, or name another folder with HEADWATER_DATA_DIR",
         )
     elif others := [path for path in (data_dir, data_dir / "store", data_dir / FOLDER) if _is_open_to_others(path)]:
-        paths = " ".join(map(str, others))
+        paths = shlex.join(map(str, others))
         yield Finding(
             level="warning",
             name="folder",
