@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def test_a_server_that_says_nothing_is_used_all_the_same(modest: redis.Redis, ca
     assert probes.latency(modest).level == "unknown"
     assert probes.slow_scripts(modest).level == "unknown"
     assert probes.contents(modest, 1).level == "unknown"
-    health.warn_once(modest, set())
+    health.Watch(time.time).look(modest)
     assert caplog.text == ""
 
 
@@ -243,6 +244,47 @@ def test_what_is_wrong_is_logged_once_by_whoever_charges(evicting: Server, caplo
 
     assert caplog.text.count("set it to noeviction") == 1
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+def test_a_store_is_examined_again_after_a_while_and_not_before(
+    evicting: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    looked: list[float] = []
+
+    def note(_: Any, *, clock: Callable[[], float]) -> list[Finding]:
+        looked.append(clock())
+        return []
+
+    watch = health.Watch(lambda: now_s)
+    monkeypatch.setattr(health, "examine", note)
+    for at_s in (0.0, 1.0, health.WATCH_S - 1, health.WATCH_S, health.WATCH_S + 1):
+        now_s = at_s
+        watch.look(None)
+    assert looked == [0.0, health.WATCH_S]
+
+    monkeypatch.undo()
+    now_s = 2 * health.WATCH_S
+    with redis.Redis.from_url(evicting.url, protocol=2) as client:
+        watch.look(client)
+    assert "set it to noeviction" in caplog.text
+
+
+class Old:
+    """A server of before Redis 7, which gives one option at a time."""
+
+    def execute_command(self, command: str, *words: str) -> Any:
+        if command == "CONFIG GET" and len(words) > 1:
+            raise redis.ResponseError("Unknown subcommand or wrong number of arguments for 'GET'. Try CONFIG HELP.")
+        return {"CONFIG GET": dict.fromkeys(words, "no"), "INFO": dict(SOUND), "TIME": (1, 0)}[command]
+
+
+def test_an_old_server_is_asked_for_one_option_at_a_time() -> None:
+    found = ask(Old(), clock=lambda: 1.0)
+
+    assert found.refused == {}
+    assert found.options["appendfsync"] == found.options["port"] == "no"
+    assert found.ahead_s == 0.0
 
 
 def test_a_clock_that_is_off_is_said_at_start(server: Server, caplog: pytest.LogCaptureFixture) -> None:

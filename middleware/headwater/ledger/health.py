@@ -25,6 +25,8 @@ CLOCK_WARNING_S: Final = 2.0
 CLOCK_ERROR_S: Final = 60.0
 MEMORY_WARNING_RATIO: Final = 0.9
 SLOTS_COUNT: Final = 16_384
+WATCH_S: Final = 600.0
+"""A store that comes and goes is not examined each time: that takes as long as some batches."""
 _OPTIONS: Final = ("appendfsync", "save", "stop-writes-on-bgsave-error", "min-replicas-to-write", "port")
 
 
@@ -76,9 +78,10 @@ def ask(client: Any, *, clock: Callable[[], float] = time.time) -> Facts:
             return None
 
     info = answer("INFO") or {}
-    options: dict[Any, Any] = {}
-    for name in _OPTIONS:  # one by one: Redis 6.2 takes no more
-        if "CONFIG GET" not in refused:
+    options = answer("CONFIG GET", *_OPTIONS) or {}
+    if "wrong number" in refused.get("CONFIG GET", ""):  # before Redis 7: one by one
+        del refused["CONFIG GET"]
+        for name in _OPTIONS:
             options |= answer("CONFIG GET", name) or {}
     cluster = (answer("CLUSTER INFO") if info.get("cluster_enabled") else None) or {}
     before_s = clock()
@@ -114,17 +117,28 @@ def examine(client: Any, *, clock: Callable[[], float] = time.time) -> list[Find
     ]
 
 
-def warn_once(client: Any, said: set[str], *, clock: Callable[[], float] = time.time) -> None:
-    """Log what is wrong with the store, unless it was said before. Never raises: charges are shipped all the same."""
-    try:
-        findings = examine(client, clock=clock)
-    except Exception:  # a store that talks nonsense about itself may still keep accounts
-        log.exception("the ledger's store cannot be examined")
-        return
-    for finding in findings:
-        if finding.level in ("warning", "error") and finding.name not in said:
-            said.add(finding.name)
-            log.warning("the ledger's store, %s: %s; %s", finding.name, finding.found, finding.remedy)
+class Watch:
+    """Logs what is wrong with a store: each thing once, and looks again only after a while, however often it is asked to."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._said: set[str] = set()
+        self._next_s = float("-inf")
+
+    def look(self, client: Any) -> None:
+        """Never raises: charges are shipped all the same."""
+        if self._clock() < self._next_s:
+            return
+        self._next_s = self._clock() + WATCH_S
+        try:
+            findings = examine(client, clock=self._clock)
+        except Exception:  # a store that talks nonsense about itself may still keep accounts
+            log.exception("the ledger's store cannot be examined")
+            return
+        for finding in findings:
+            if finding.level in ("warning", "error") and finding.name not in self._said:
+                self._said.add(finding.name)
+                log.warning("the ledger's store, %s: %s; %s", finding.name, finding.found, finding.remedy)
 
 
 # -- what is looked at ------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Store:
         self._clustered = False
         self._client: Any = client_factory(url, timeout_s)
         self._clock = clock
-        self._warned: set[str] = set()
+        self._watch = health.Watch(clock)
         self._register()
         self.shards_count = 1
 
@@ -109,7 +109,7 @@ class Store:
             )
         self.shards_count = int(meta.get("shards", self.shards_count))
         if key_fingerprint is not None:  # whoever only reads has nothing to lose
-            health.warn_once(self._client, self._warned, clock=self._clock)
+            self._watch.look(self._client)
 
     def _meta(self) -> dict[str, str]:
         return {name.decode(): value.decode() for name, value in self._client.hgetall(schema.META).items()}
