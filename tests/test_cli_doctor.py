@@ -22,7 +22,7 @@ from headwater.cli import app, checkup
 from headwater.cli.checkup import Part, masked
 from headwater.cli.doctor import lines
 from headwater.identity import key_fingerprint, load_key
-from headwater.ledger import Ledger, probes
+from headwater.ledger import Ledger, probes, schema
 from headwater.ledger.embedded import Embedded, StartingError
 from headwater.ledger.health import Finding
 from headwater.places import Places
@@ -100,7 +100,7 @@ def test_accounts_that_nobody_serves_are_looked_at_and_kept(place: Path, doctor:
     assert levels.keys() <= {"data folder/journals of the dead", "data folder/disk", "settings/vocabularies"}
     assert "not running" in done.by_name["data folder/embedded server"].found
     assert done.by_name["store/network"].level == done.by_name["store/key"].level == "ok"
-    assert done.by_name["store/accounts"].found.startswith("1 users, ")
+    assert done.by_name["store/contents"].found.startswith("3 charges ")
     eventually(lambda: not running(place))
 
 
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_a_store_is_an_error_and_nothing_is_written(server: S
 
 def test_a_store_written_with_another_key_is_told(place: Path, server: Server, doctor: Doctor) -> None:
     load_key(place)
-    server.command("HSET", "hw1:meta", "key", "fedcba9876543210")
+    server.command("HSET", schema.META, "key", "fedcba9876543210")
 
     done = doctor(url=server.url)
 

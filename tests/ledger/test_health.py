@@ -14,7 +14,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headwater.ledger import health, probes
+from headwater.ledger import health, probes, schema
 from headwater.ledger.health import Facts, Finding, ask, examine, judge
 from headwater.ledger.redis import Store
 from headwater.records import Charge
@@ -348,23 +348,24 @@ def test_another_key_and_another_schema_are_errors_with_a_remedy(server: Server)
         assert levels(KEY) == {"schema": "ok", "key": "ok"}
         assert levels(None) == {"schema": "ok", "key": "unknown"}
         assert levels("fedcba9876543210") == {"schema": "ok", "key": "error"}
-        server.command("HSET", "hw1:meta", "schema", "999")
+        server.command("HSET", schema.META, "schema", "999")
         assert levels(KEY) == {"schema": "error", "key": "ok"}
 
 
-def test_accounts_are_counted_with_what_they_take(
+def test_what_lies_in_the_store_is_counted_with_its_memory(
     server: Server, add: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "_TELLING_COUNT", 2)
     one: Charge = charge(1)
     add(one, charge(2, user="b0" * 16))
 
     with redis.Redis.from_url(server.url) as client:
-        finding = probes.contents(client, 1)
-        assert probes.contents(client, 0).found.startswith("0 users")
+        before = probes.contents(client, 1).found
+        monkeypatch.setattr(probes, "_TELLING_COUNT", 1)
+        after = probes.contents(client, 1).found
 
-    assert finding.found.startswith("2 users, ")
-    assert "bytes a user" in finding.found
+    assert before.startswith(f"2 charges kept one by one; {server.command('DBSIZE')} keys, ")
+    assert "bytes a key" not in before
+    assert "bytes a key" in after
 
 
 def test_a_slow_answer_is_a_warning(server: Server) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from redis.exceptions import NoPermissionError, RedisError
 
 from headwater.ledger import schema
-from headwater.ledger.health import Finding, ask, servers, text
+from headwater.ledger.health import Finding, ask, mib, servers, text
 
 LATENCY_WARNING_S: Final = 0.05
 """A fifth of the time-out of the ledger's commands."""
@@ -92,18 +92,18 @@ def slow_scripts(client: Any) -> Finding:
 
 
 def contents(client: Any, shards_count: int) -> Finding:
-    """How many accounts there are, and how much memory each takes with all that belongs to it."""
+    """How much lies in the store, and how much memory it takes."""
     try:
-        users_count = sum(client.zcard(schema.users_key(shard)) for shard in range(shards_count))
+        charges_count = sum(client.xlen(schema.stream_key(shard)) for shard in range(shards_count))
         told = [(server.dbsize(), server.info("memory")) for _, server in servers(client)]
     except RedisError as error:
-        return Finding(level="unknown", name="accounts", found=f"not known, because {error}")
+        return Finding(level="unknown", name="contents", found=f"not known, because {error}")
     used_bytes = sum(int(memory.get("used_memory_dataset", 0)) for _, memory in told)
-    # With fewer, most of it is not theirs.
-    is_telling = users_count >= _TELLING_COUNT
-    each = f", {used_bytes / users_count:,.0f} bytes a user with all that belongs to one" if is_telling else ""
     keys_count = sum(count for count, _ in told)
-    return Finding(level="ok", name="accounts", found=f"{users_count:,} users, {keys_count:,} keys{each}")
+    # With fewer, most of it is not theirs.
+    each = f", {used_bytes / keys_count:,.0f} bytes a key" if keys_count >= _TELLING_COUNT else ""
+    found = f"{charges_count:,} charges kept one by one; {keys_count:,} keys, {mib(used_bytes)}{each}"
+    return Finding(level="ok", name="contents", found=found)
 
 
 def installation(client: Any, fingerprint: str | None) -> tuple[list[Finding], int]:
@@ -111,7 +111,7 @@ def installation(client: Any, fingerprint: str | None) -> tuple[list[Finding], i
     try:
         meta = {text(name): text(value) for name, value in client.hgetall(schema.META).items()}
     except RedisError as error:
-        remedy = "let the ledger's user read and write keys that begin with hw1:"
+        remedy = "let the ledger's user read and write the keys hw*"
         return [Finding(level="error", name="installation", found=str(error), remedy=remedy)], 1
     if "key" not in meta:
         return [Finding(level="ok", name="installation", found="nothing was charged here yet")], 1
