@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -21,9 +23,11 @@ from urllib.parse import quote
 
 from headwater.errors import LedgerError
 from headwater.ledger import keeper
+from headwater.ledger.connection import StoreError
 
 START_S: Final = 10.0
 _POLL_S: Final = 0.02
+_LOG_BYTES: Final = 8192
 # sun_path has 108 bytes on Linux and 104 on macOS, including the final zero.
 _LONGEST_ADDRESS_BYTES: Final = 100
 _REMEDY: Final = "name a Redis or Valkey server with HEADWATER_REDIS_URL"
@@ -33,7 +37,7 @@ _REMEDY: Final = "name a Redis or Valkey server with HEADWATER_REDIS_URL"
 KEEPER: tuple[str, ...] = (sys.executable, "-P", keeper.__file__)
 
 
-class StartingError(LedgerError):
+class StartingError(StoreError):
     """The embedded server is not ready yet, or not any more; try again."""
 
 
@@ -59,6 +63,39 @@ def socket_path(data_dir: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     # Not $TMPDIR: all processes that share a data folder must agree, whatever their environment.
     return Path("/tmp") / f"headwater-{os.getuid()}-{digest}" / "s"  # noqa: S108  # made with mode 0700, owner checked
+
+
+def trouble(data_dir: Path) -> str:
+    """Why the server of a data folder is not ready, as far as its log says, and what to do about it."""
+    store = data_dir / "store"
+    said = _last_words(store / "server.log")
+    see = f"see {store / 'server.log'}, or {_REMEDY}"
+    damaged = re.search(r"Bad file format reading the append only file ([^:\s]+)", said)
+    if damaged is None:
+        return f"its log says {said!r}; {see}" if said else see
+    file = store / "appendonlydir" / damaged[1]
+    # The server's binary is its own checker, under that name.
+    check = f"exec -a valkey-check-aof {shlex.quote(find_binary())} --fix {shlex.quote(str(file))}"
+    return (
+        f"its file {file} is damaged in the middle; stop Headwater, keep a copy of {store}, and restore a backup, or cut off "
+        f"the damage and all charges behind it: bash -c {shlex.quote(check)}"
+    )
+
+
+def _last_words(log_file: Path) -> str:
+    """The last complaint since the server's last start; empty where there is none."""
+    try:
+        with log_file.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    # Lines are `pid:role date mark text`; # marks what goes wrong. Advice about the machine's settings begins with WARNING.
+    lines = text.rpartition(" is starting ")[2].splitlines()
+    words = [line.partition(" # ")[2].strip() for line in lines]
+    if words and "bye bye" in words[-1]:
+        return ""  # it ended as it should
+    return next((said for said in reversed(words) if said and not said.startswith("WARNING")), "")
 
 
 class Embedded:
@@ -91,7 +128,7 @@ class Embedded:
             self._make_folders()
             if self._share < 0:
                 self._share = self._lock("workers.lock", fcntl.LOCK_SH, by_s)
-            if keeper.answers(self._address):
+            if self._is_ready():
                 return
             starting = self._lock("start.lock", fcntl.LOCK_EX, by_s)
             try:
@@ -115,25 +152,29 @@ class Embedded:
             self._address.parent.mkdir(exist_ok=True, mode=0o700)
             owner = self._address.parent.stat()
         except OSError as error:
-            raise LedgerError(
-                f"cannot use {self._data_dir} for the ledger: {error}; name another HEADWATER_DATA_DIR"
-            ) from error
+            raise self._unusable(error) from error
         if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
             raise LedgerError(
                 f"{self._address.parent} must belong to this user alone (mode 0700); change it, or {_REMEDY}"
             )
 
+    def _unusable(self, error: OSError) -> LedgerError:
+        return LedgerError(f"cannot use {self._data_dir} for the ledger: {error}; name another HEADWATER_DATA_DIR")
+
     def _start(self, by_s: float) -> None:
         binary = find_binary()
-        while not keeper.answers(self._address):
+        while not self._is_ready():
             if self._monotonic() > by_s:
-                log_file = self._data_dir / "store" / "server.log"
                 raise StartingError(
-                    f"the embedded server does not answer after {self._start_s:g} s; see {log_file}, or {_REMEDY}"
+                    f"the embedded server is not ready after {self._start_s:g} s: {trouble(self._data_dir)}"
                 )
             if self._keeper_is_gone():
                 self._spawn(binary)
             threading.Event().wait(_POLL_S)
+
+    def _is_ready(self) -> bool:
+        said = keeper.answers(self._address)
+        return bool(said) and not said.startswith(b"-LOADING")
 
     def _keeper_is_gone(self) -> bool:
         if self._keeper is not None and self._keeper.poll() is None:
@@ -152,7 +193,10 @@ class Embedded:
             )
 
     def _lock(self, name: str, mode: int, by_s: float) -> int:
-        descriptor = os.open(self._data_dir / name, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            descriptor = os.open(self._data_dir / name, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
         while True:
             try:
                 fcntl.flock(descriptor, mode | fcntl.LOCK_NB)

@@ -3,6 +3,9 @@
 A program of its own, detached from the process that started it; standard library only, so that it stays small. Workers
 share a lock (`workers.lock`); the keeper asks for it exclusively and gets it when the last of them is gone. While it
 holds it, the server is shut down, and new workers wait.
+
+The server itself holds a lock on its files (`server.lock`) for as long as it lives. A keeper that was killed may leave a
+server that hangs: the next one ends it by that lock, and starts no second one that would write the same files.
 """
 
 from __future__ import annotations
@@ -66,9 +69,9 @@ def try_lock(path: Path) -> int | None:
     return descriptor
 
 
-def _die_with_parent() -> Callable[[], None] | None:
+def _die_with_parent() -> Callable[[], None]:
     if sys.platform != "linux":
-        return None  # the next keeper stops a server that was left behind
+        return lambda: None  # the next keeper ends a server that was left behind
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     keeper = os.getpid()
 
@@ -80,6 +83,15 @@ def _die_with_parent() -> Callable[[], None] | None:
     return set_signal
 
 
+def end_holder(descriptor: int, number: int) -> None:
+    """Send a signal to the server whose lock this is, and to its children. Its process group has its number, which nobody
+    else can get while one of them holds the lock."""
+    said = os.pread(descriptor, 20, 0)
+    if said.isdigit():  # empty for a moment: a server that has just been forked
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(int(said), number)
+
+
 class Keeper:
     """One server, kept."""
 
@@ -88,7 +100,7 @@ class Keeper:
         self._store = data_dir / "store"
         self._address = address
         self._command = server_command(binary, self._store, address)
-        self._before_exec = _die_with_parent()
+        self._die_with_parent = _die_with_parent()
         self._server: subprocess.Popen[bytes] | None = None
         self._stop = threading.Event()
 
@@ -96,7 +108,6 @@ class Keeper:
         """Keep the server until no worker is left, or until this process is told to end."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        self._end_stale_server()
         backoff_s = FIRST_BACKOFF_S
         running_s = 0.0
         self._start()
@@ -113,14 +124,39 @@ class Keeper:
         self._end()
 
     def _start(self) -> None:
+        lock = self._take_files()
+        if lock is None:
+            return
         self._address.unlink(missing_ok=True)
+        os.ftruncate(lock, 0)
+
+        def before_exec() -> None:
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            self._die_with_parent()
+
         self._server = subprocess.Popen(  # noqa: S603  # our own binary and options
             self._command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=self._before_exec,  # this process has one thread
+            preexec_fn=before_exec,  # this process has one thread
+            start_new_session=True,
+            pass_fds=[lock],
         )
+        os.close(lock)  # from now on it is the server's alone
+
+    def _take_files(self) -> int | None:
+        """The lock on the server's files, once no other server has it: one that a killed keeper left is ended, at last by
+        force. None when this process is told to end meanwhile."""
+        path = self._store / "server.lock"
+        tries = 0
+        while (lock := try_lock(path)) is None:
+            with path.open("rb") as held:
+                end_holder(held.fileno(), signal.SIGTERM if tries < SHUTDOWN_S / POLL_S else signal.SIGKILL)
+            tries += 1
+            if self._stop.wait(POLL_S):
+                return None
+        return lock
 
     def _end(self) -> None:
         server = self._server
@@ -132,14 +168,6 @@ class Keeper:
                 server.kill()
                 server.wait()
         self._address.unlink(missing_ok=True)
-
-    def _end_stale_server(self) -> None:
-        """A keeper that was killed may have left its server: two servers must not write the same files."""
-        for _ in range(int(SHUTDOWN_S / POLL_S)):
-            if not answers(self._address):
-                return
-            answers(self._address, b"SHUTDOWN")
-            self._stop.wait(POLL_S)
 
 
 def main(arguments: list[str]) -> int:

@@ -11,10 +11,10 @@ from importlib.resources import files
 from logging import getLogger
 from typing import Any, Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from headwater.errors import ConfigError, LedgerError
-from headwater.ledger import schema
+from headwater.ledger import health, schema
 from headwater.ledger.batch import Batch, call
 from headwater.ledger.connection import SHIP_TIMEOUT_S, ClientFactory, connect, connect_cluster, refusals
 from headwater.ledger.rows import Sums
@@ -54,6 +54,7 @@ class Store:
         self._clustered = False
         self._client: Any = client_factory(url, timeout_s)
         self._clock = clock
+        self._watch = health.Watch(clock)
         self._register()
         self.shards_count = 1
 
@@ -114,7 +115,8 @@ class Store:
                 "restore the key file of this installation, or use another Redis database"
             )
         self.shards_count = int(meta.get("shards", self.shards_count))
-        self._warn_of_eviction()
+        if key_fingerprint is not None:  # whoever only reads has nothing to lose
+            self._watch.look(self._client)
 
     def _meta(self) -> dict[str, str]:
         return {name.decode(): value.decode() for name, value in self._client.hgetall(schema.META).items()}
@@ -132,15 +134,6 @@ class Store:
             "created": str(int(self._clock())),
             "key": key_fingerprint,
         }
-
-    def _warn_of_eviction(self) -> None:
-        try:
-            found = self._client.config_get("maxmemory-policy").values()
-        except RedisError:
-            return  # managed servers often forbid CONFIG
-        policy = next(iter(found), "noeviction")
-        if policy != "noeviction":
-            log.warning("the ledger's store may delete accounts: maxmemory-policy is %s, set it to noeviction", policy)
 
     def set_labels(self, labels: Mapping[str, str]) -> None:
         """Keep the operator's labels beside the pseudonyms."""

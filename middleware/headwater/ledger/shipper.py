@@ -1,11 +1,13 @@
 """The thread that carries journals into the store. Nothing on a client's path waits for it.
 
 One cycle: make the journal durable on disk, ship what is new, drop what the store has on disk, look for journals of dead
-processes, refresh the period cache, exchange what is in flight. A store that fails is left alone for a while, longer each time.
+processes, refresh the period cache, exchange what is in flight. A store that fails is left alone for a while, longer each
+time, and not by all processes for the same while.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -86,6 +88,8 @@ class Outside:
         default=lambda url, factory: WaitAof(url, client_factory=factory)
     )
     timing: Timing = field(default_factory=Timing)
+    jitter: Callable[[], float] = random.random
+    """From 0 to 1, each time another: processes that a store failed together must not come back to it together."""
 
 
 class Shipper:
@@ -145,6 +149,8 @@ class Shipper:
         self._wake = threading.Event()
         self._progress = threading.Condition()
         self._tried = threading.Event()
+        self._mutex = threading.Lock()
+        self._has_started = False
         self._refusal: HeadwaterError | None = None
         self._thread = threading.Thread(target=self._run, name="headwater-ledger", daemon=True)
 
@@ -158,6 +164,8 @@ class Shipper:
         """
         self._thread.start()
         self._tried.wait(timeout_s)
+        with self._mutex:
+            self._has_started = True  # charges may come: from now on nothing is a refusal
         if self._refusal is not None:
             self.stop(timeout_s=0.0)
             raise self._refusal
@@ -227,14 +235,22 @@ class Shipper:
 
     def _fail(self, error: Exception, backoff_s: float) -> None:
         self._stats.failures += 1
-        self._next_try_s = self._outside.monotonic() + backoff_s
-        if not self._tried.is_set() and isinstance(error, HeadwaterError) and not isinstance(error, StoreError):
-            self._refusal = error
-        elif str(error) != self._complaint:
+        # Between half of it and all of it.
+        self._next_try_s = self._outside.monotonic() + backoff_s * (1 + self._outside.jitter()) / 2
+        if not self._refuses_start(error) and str(error) != self._complaint:
             self._complaint = str(error)
             log.warning("charges stay in the journal for now: %s", error)
         self._disconnect()
         self._tried.set()
+
+    def _refuses_start(self, error: Exception) -> bool:
+        """Whether the first attempt failed for good, and somebody still waits for it."""
+        if self._tried.is_set() or isinstance(error, StoreError) or not isinstance(error, HeadwaterError):
+            return False
+        with self._mutex:
+            if not self._has_started:
+                self._refusal = error
+        return self._refusal is not None
 
     def _durability(self) -> Durability:
         return self._outside.durability(self._place.url, self._outside.client_factory)
