@@ -20,6 +20,7 @@ from headwater.config.settings import (
     SiteSettings,
     TariffSettings,
 )
+from headwater.endpoint import masked
 from headwater.errors import ConfigError
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 
 _ENVIRONMENT = {
     "HEADWATER_REDIS_URL": ("ledger", "redis_url"),
+    "HEADWATER_REDIS_PASSWORD": ("ledger", "password"),
     "HEADWATER_DATA_DIR": ("ledger", "data_dir"),
 }
 DEFAULT_FILE = "headwater.toml"
@@ -87,6 +89,10 @@ def _place(part: Any) -> Place:
 
 def _words(part: Any) -> str:
     kind, found = part["type"], part.get("input")
+    if part["loc"][-1:] == ("password",):
+        return "must be a text" if kind != "extra_forbidden" else "there is no such setting"
+    if part["loc"] == ("ledger", "redis_url") and isinstance(found, str):
+        found = masked(found)
     if kind == "extra_forbidden":
         close = get_close_matches(str(part["loc"][-1]), _KNOWN, n=1)
         return f"there is no such setting{f'; did you mean {close[0]!r}?' if close else ''}"

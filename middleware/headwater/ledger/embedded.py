@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from headwater.endpoint import Endpoint
 from headwater.errors import LedgerError
 from headwater.ledger import keeper
 
@@ -76,9 +77,9 @@ class Embedded:
         self._mutex = threading.Lock()
 
     @property
-    def url(self) -> str:
+    def endpoint(self) -> Endpoint:
         """The address, for the driver."""
-        return f"unix://{quote(str(self._address))}"
+        return Endpoint(url=f"unix://{quote(str(self._address))}")
 
     def ensure(self) -> None:
         """Make sure that the server runs and goes on running while this process lives.

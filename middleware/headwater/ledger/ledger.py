@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from headwater.endpoint import Endpoint, endpoint_of
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import packing
 from headwater.ledger.embedded import Embedded
@@ -36,7 +37,7 @@ class Ledger:
         *,
         data_dir: Path,
         key_fingerprint: str,
-        redis_url: str | None = None,
+        redis_url: str | Endpoint | None = None,
         labels: Mapping[str, str] | None = None,
         clock: Callable[[], float] | None = None,
         new_journal_id: Callable[[], str] = lambda: secrets.token_hex(8),
@@ -79,7 +80,8 @@ class Ledger:
         """
         if self._journal is not None:
             return
-        place: Place = Embedded(self._data_dir) if self._redis_url is None else Address(self._redis_url)
+        url = self._redis_url
+        place: Place = Embedded(self._data_dir) if url is None else Address(endpoint_of(url))
         journal_id = self._new_journal_id()
         timing = self._outside.timing
         gauges = Gauges(
@@ -107,9 +109,9 @@ class Ledger:
                 labels=self._labels,
                 outside=self._outside,
             )
-        except ValueError as error:
+        except ConfigError:  # the address or its files cannot be used
             journal.close(durable_to=journal.position())
-            raise ConfigError(f"HEADWATER_REDIS_URL {self._redis_url!r} cannot be used: {error}") from error
+            raise
         shipper.start(timeout_s=timeout_s)
         self._place, self._journal, self._shipper = place, journal, shipper
 
@@ -198,7 +200,7 @@ class Ledger:
         """The accounts in the store. Close it after use."""
         if self._place is None:
             raise LedgerError("the ledger is not started; call start() first")
-        store = open_store(self._place.url, client_factory=self._outside.client_factory, clock=self._outside.clock)
+        store = open_store(self._place.endpoint, client_factory=self._outside.client_factory, clock=self._outside.clock)
         return Reader(store)
 
     def _writable(self) -> Journal:

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from headwater.errors import ConfigError, LedgerError
+from headwater.endpoint import Endpoint
+from headwater.errors import LedgerError
 from headwater.ledger import packing, schema
 from headwater.ledger.adoption import Orphanage
 from headwater.ledger.connection import READ_TIMEOUT_S, ClientFactory, connect
@@ -36,7 +37,7 @@ class Reader:
         cls,
         *,
         data_dir: Path,
-        redis_url: str | None = None,
+        redis_url: str | Endpoint | None = None,
         client_factory: ClientFactory = connect,
         clock: Callable[[], float] = time.time,
     ) -> Reader:
@@ -56,7 +57,7 @@ class Reader:
                 place = Embedded(data_dir)
                 stack.callback(place.leave)
                 place.ensure()
-                redis_url = place.url
+                redis_url = place.endpoint
             store = open_store(redis_url, client_factory=client_factory, clock=clock)
             stack.callback(store.close)
             store.check(None)
@@ -152,12 +153,9 @@ class Reader:
         return self._store.labels()
 
 
-def open_store(url: str, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:
+def open_store(where: str | Endpoint, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:
     """A store for reading: with time for long answers."""
-    try:
-        return Store(url, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock)
-    except ValueError as error:
-        raise ConfigError(f"HEADWATER_REDIS_URL {url!r} cannot be used: {error}") from error
+    return Store(where, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock)
 
 
 def _ship_orphans(data_dir: Path, store: Store) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
+from headwater.endpoint import Endpoint, endpoint_of
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import schema
 from headwater.ledger.batch import Batch, aggregate, flat
@@ -42,16 +43,16 @@ class Store:
 
     def __init__(
         self,
-        url: str,
+        where: str | Endpoint,
         *,
         timeout_s: float = SHIP_TIMEOUT_S,
         client_factory: ClientFactory = connect,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._url = url
+        self._endpoint = endpoint_of(where)
         self._timeout_s = timeout_s
         self._clustered = False
-        self._client: Any = client_factory(url, timeout_s)
+        self._client: Any = client_factory(self._endpoint, timeout_s)
         self._clock = clock
         self._register()
         self.shards_count = 1
@@ -65,7 +66,7 @@ class Store:
         if self._clustered or not self._client.info("cluster").get("cluster_enabled"):
             return
         self._client.close()
-        self._client = connect_cluster(self._url, self._timeout_s)
+        self._client = connect_cluster(self._endpoint, self._timeout_s)
         self._register()
         self._clustered = True
         self.shards_count = CLUSTER_SHARDS

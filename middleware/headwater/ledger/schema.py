@@ -94,6 +94,11 @@ def journal_key(shard: int) -> str:
     return f"hw1:{{s{shard:02d}}}:j"
 
 
+def mark_key(shard: int) -> str:
+    """Written for nothing but the question whether it is on disk and with the replicas, and so all before it."""
+    return f"hw1:{{s{shard:02d}}}:mark"
+
+
 def stream_key(shard: int) -> str:
     """The shard's charges in the order in which they were applied."""
     return f"hw1:{{s{shard:02d}}}:led"
