@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -197,11 +197,20 @@ class Ledger:
         self._place = self._journal = self._shipper = None
 
     def reader(self) -> Reader:
-        """The accounts in the store. Close it after use."""
+        """The accounts in the store. Close it after use.
+
+        Raises:
+            LedgerError: the store does not answer.
+        """
         if self._place is None:
             raise LedgerError("the ledger is not started; call start() first")
-        store = open_store(self._place.endpoint, client_factory=self._outside.client_factory, clock=self._outside.clock)
-        return Reader(store)
+        with ExitStack() as stack:
+            store = open_store(
+                self._place.endpoint, client_factory=self._outside.client_factory, clock=self._outside.clock
+            )
+            stack.callback(store.close)
+            store.check(None)  # it may be a cluster, of many shards
+            return Reader(store, on_close=stack.pop_all())
 
     def _writable(self) -> Journal:
         if self._journal is None:
