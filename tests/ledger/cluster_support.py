@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -43,12 +44,14 @@ class Node:
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}"
 
-    def start(self) -> None:
+    def _command(self) -> list[str]:
         always = ["--port", str(self.port), "--bind", HOST, "--dir", str(self.folder), "--save", ""]
         files = ["--appendonly", "yes", "--appendfsync", "everysec", "--logfile", str(self.folder / "server.log")]
-        replication = ["--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"]
-        command = [find_binary(), *always, *files, *replication, *self._options]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+        replication = ["--repl-diskless-sync-delay", "0"]
+        return [find_binary(), *always, *files, *replication, *self._options]
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL)
         eventually(self.is_up)
 
     def is_up(self) -> bool:
@@ -62,9 +65,13 @@ class Node:
         self._process.kill()
         self._process.wait()
 
-    def signal(self, number: int) -> None:
+    def pause(self) -> None:
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -148,9 +155,7 @@ class Cluster:
 
     def replica_of(self, master: Node) -> Node:
         return next(
-            node
-            for node in self.nodes
-            if node.is_up() and node.info("replication").get("master_port") == master.port
+            node for node in self.nodes if node.is_up() and node.info("replication").get("master_port") == master.port
         )
 
     def id(self, node: Node) -> str:
@@ -160,11 +165,13 @@ class Cluster:
         """The slots that a node says that it serves."""
         return sorted(slot for slot, owner in _owners(node).items() if owner == self.id(node))
 
-    def keys(self) -> Iterator[tuple[Node, str]]:
-        """Every key, with the master that has it."""
-        for node in self.masters():
-            for key in node.command("KEYS", "*"):
-                yield node, key
+    def full_slots(self, node: Node) -> list[int]:
+        """The slots of a node in which there are keys."""
+        slots = self.slots(node)
+        with node.client() as client, client.pipeline(transaction=False) as pipeline:
+            for slot in slots:
+                pipeline.execute_command("CLUSTER COUNTKEYSINSLOT", slot)
+            return [slot for slot, count in zip(slots, pipeline.execute(), strict=True) if count]
 
     def flush(self) -> None:
         for node in self.masters():
@@ -181,7 +188,9 @@ def _owners(node: Node) -> dict[int, str]:
     return {slot: master[2] for first, last, master, *_ in ranges for slot in range(first, last + 1)}
 
 
-def move_slot(cluster: Cluster, slot: int, source: Node, target: Node, *, midway: Callable[[], None] | None = None) -> int:
+def move_slot(
+    cluster: Cluster, slot: int, source: Node, target: Node, *, midway: Callable[[], None] | None = None
+) -> int:
     """Move a slot with its keys, as `valkey-cli --cluster reshard` does; `midway`: between two keys. How many keys it had."""
     target.command("CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.id(source))
     source.command("CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id(target))
@@ -207,3 +216,19 @@ def running(*nodes: Node) -> Iterator[None]:
     finally:
         for node in nodes:
             node.stop()
+
+
+class Sentinel(Node):
+    """Watches one master under the name `main`."""
+
+    def __init__(self, folder: Path, port: int, master: Node) -> None:
+        super().__init__(folder, port)
+        self._file = self.folder / "sentinel.conf"
+        self._file.write_text(
+            f"port {port}\nbind {HOST}\ndir {self.folder}\nlogfile {self.folder}/server.log\n"
+            f"sentinel monitor main {HOST} {master.port} 1\n"
+            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
+        )
+
+    def _command(self) -> list[str]:
+        return [find_binary(), str(self._file), "--sentinel"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import tempfile
 import threading
 from collections import Counter
@@ -14,9 +13,7 @@ import pytest
 
 from headwater.endpoint import Endpoint
 from headwater.ledger import Ledger
-from headwater.ledger.connection import SHIP_TIMEOUT_S, StoreError, connect_cluster, refusals
-from headwater.ledger.durability import WaitAof
-from tests.ledger.cluster_support import Cluster, Node, move_slot
+from tests.ledger.cluster_support import Cluster, move_slot
 from tests.ledger.support import KEY, MONTH, charge, eventually, outside
 
 USERS = [random.Random(number).randbytes(16).hex() for number in range(300)]
@@ -114,8 +111,7 @@ def test_many_users_lie_on_all_masters_and_each_has_its_charges(
     load.charge(1_500)
 
     load.is_exactly_on_the_accounts()
-    assert {node.port for node, _ in cluster.keys()} == {node.port for node in cluster.masters()}
-    assert len(cluster.masters()) == 3
+    assert [node.command("DBSIZE") > len(USERS) for node in cluster.masters()] == [True] * 3
     eventually(lambda: segments(tmp_path) == 1)  # a master and its replica have the rest
 
 
@@ -154,17 +150,15 @@ def test_what_a_replica_missed_is_charged_again_when_it_takes_over(
     master = next(node for node in cluster.masters() if node.url != cluster.url)
     replica = cluster.replica_of(master)
     eventually(lambda: segments(tmp_path) == 1)
-    replica.signal(signal.SIGSTOP)
+    replica.pause()
     before = master.command("DBSIZE")
 
     load.charge(1_500)
     assert load.ledger.flush(MOST_S)
     assert master.command("DBSIZE") > before
-    on_disk = int(master.info("persistence")["aof_last_write_status"] == "ok")
-    eventually(lambda: master.command("WAITAOF", 1, 0, 5000)[0] == on_disk)
     kept = segments(tmp_path)
     master.kill()
-    replica.signal(signal.SIGCONT)
+    replica.resume()
     eventually(lambda: replica.is_master, MOST_S)
 
     load.charge(1)
@@ -174,14 +168,10 @@ def test_what_a_replica_missed_is_charged_again_when_it_takes_over(
     eventually(lambda: segments(tmp_path) == 1, MOST_S)
 
 
-def full_slots(cluster: Cluster, source: Node, count: int) -> list[int]:
-    return [slot for slot in cluster.slots(source) if source.command("CLUSTER", "COUNTKEYSINSLOT", slot)][:count]
-
-
 def test_shards_that_move_to_another_master_in_mid_load(cluster: Cluster, start: Callable[..., Load]) -> None:
     source, target = cluster.masters()[:2]
     with start() as load:
-        load.grows(600)
+        load.grows(300)
         stalled: list[int] = []
 
         def stalls() -> None:
@@ -190,19 +180,19 @@ def test_shards_that_move_to_another_master_in_mid_load(cluster: Cluster, start:
             eventually(lambda: load.ledger.stats.failures > failures)
             stalled.append(load.ledger.stats.failures)
 
-        for slot in full_slots(cluster, source, 4):
+        for slot in cluster.full_slots(source)[:2]:
             assert move_slot(cluster, slot, source, target, midway=stalls) > 1
             load.grows()
 
-    assert len(stalled) == 4
+    assert len(stalled) == 2
     load.is_exactly_on_the_accounts()
 
 
 def test_shards_that_the_server_moves_by_itself_in_mid_load(cluster: Cluster, start: Callable[..., Load]) -> None:
     source, target = cluster.masters()[1:3]
     with start() as load:
-        load.grows(600)
-        slots = full_slots(cluster, source, 4)
+        load.grows(300)
+        slots = cluster.full_slots(source)[:2]
         for slot in slots:
             source.command("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", cluster.id(target))
             eventually(lambda slot=slot: slot in cluster.slots(target), MOST_S)

@@ -20,7 +20,6 @@ from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
-    InvalidResponse,
     NoPermissionError,
     RedisClusterException,
     RedisError,
@@ -121,9 +120,10 @@ def _guided(endpoint: Endpoint, options: dict[str, Any]) -> redis.Redis:
             asked["ssl"] = True
         # Without these, the clients that ask the Sentinels would repeat with pauses of up to seconds.
         plain = {name: value for name, value in options.items() if name not in {"credential_provider", *_LOGIN}}
+        plain |= {name: value for name, value in asked.items() if name.startswith("ssl")}
         guide: Any = Sentinel(  # type: ignore[no-untyped-call]
             service.sentinels,
-            sentinel_kwargs={**plain, **({"ssl": True} if endpoint.has_tls else {}), **own},
+            sentinel_kwargs={**plain, **own},
             **{**options, **asked, "db": service.database},
         )
         return cast("redis.Redis", guide.master_for(service.name, redis_class=_Guided))
@@ -225,9 +225,8 @@ def _check_files(endpoint: Endpoint) -> None:
 
 _UNTRUSTED: Final = "the store's TLS certificate is not accepted"
 _NO_TLS: Final = "no TLS where the ledger's store should be; write redis:// for a server without TLS, or check the port"
-_TLS: Final = "the ledger's store speaks TLS; write rediss:// instead of redis://"
+_SLOW_TLS: Final = " (no answer to the TLS handshake; write redis:// for a server without TLS)"
 _NO_CLIENT_CERTIFICATE: Final = "the ledger's store asks for a client certificate; set tls_cert and tls_key of [ledger]"
-_ALERT: Final = b"\x15\x03"
 
 
 @contextmanager
@@ -244,7 +243,12 @@ def refusals() -> Iterator[None]:
         told = _misconfigured(error)
         if told:
             raise AccessError(told) from error
-        raise StoreError(f"the ledger's store does not answer as it should: {error}") from error
+        hint = (
+            _SLOW_TLS
+            if any(isinstance(each, TimeoutError) and "handshake" in str(each) for each in _chain(error))
+            else ""
+        )
+        raise StoreError(f"the ledger's store does not answer as it should: {error}{hint}") from error
 
 
 def _misconfigured(error: BaseException) -> str | None:
@@ -260,8 +264,6 @@ def _misconfigured(error: BaseException) -> str | None:
                 return _NO_CLIENT_CERTIFICATE
             if "ALERT" in reason and ("CERT" in reason or "UNKNOWN_CA" in reason):
                 return f"the ledger's store does not accept tls_cert of [ledger] ({reason.replace('_', ' ').lower()})"
-        if isinstance(each, InvalidResponse) and _ALERT in repr(each).encode():
-            return _TLS
         if isinstance(each, AuthenticationError | AuthenticationWrongNumberOfArgsError):
             return f"the ledger's store refuses the login ({each}); check the user and the password of [ledger]"
         if isinstance(each, NoPermissionError):
