@@ -13,6 +13,7 @@ import pytest
 
 from headwater.endpoint import Endpoint
 from headwater.ledger import Ledger
+from headwater.ledger.connection import RIGHTS, SHIP_TIMEOUT_S, StoreError, connect_cluster, refusals
 from tests.ledger.cluster_support import Cluster, move_slot
 from tests.ledger.support import KEY, MONTH, charge, eventually, outside
 
@@ -97,6 +98,35 @@ def start(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Load]]:
     yield make
     for ledger in ledgers:
         ledger.close(timeout_s=0.5)
+
+
+def test_a_command_whose_reply_is_lost_is_not_sent_again(cluster: Cluster) -> None:
+    cluster.healthy()
+    client = connect_cluster(cluster.url, SHIP_TIMEOUT_S)
+    client.set("hw", 0)
+    (master,) = (node for node in cluster.masters() if node.port == client.get_node_from_key("hw").port)
+    master.pause()
+
+    with pytest.raises(StoreError), refusals():
+        client.eval("return redis.call('INCR', KEYS[1])", 1, "hw")
+
+    master.resume()
+    eventually(lambda: client.get("hw") != b"0")
+    assert client.get("hw") == b"1"
+    client.close()
+
+
+def test_the_least_rights_are_enough_in_a_cluster_too(cluster: Cluster, start: Callable[..., Load]) -> None:
+    for node in cluster.nodes:
+        node.command("ACL", "SETUSER", "headwater", "on", ">secret", *RIGHTS.split())
+        node.command("ACL", "LOG", "RESET")
+    load = start(username="headwater", password="secret")
+
+    load.charge(300)
+
+    load.is_exactly_on_the_accounts()
+    load.ledger.close(timeout_s=5.0)
+    assert [node.command("ACL", "LOG") for node in cluster.nodes] == [[]] * 6
 
 
 def segments(folder: Path) -> int:

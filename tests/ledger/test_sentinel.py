@@ -11,7 +11,7 @@ import pytest
 from headwater.endpoint import Endpoint, endpoint_of
 from headwater.errors import ConfigError
 from headwater.ledger import Ledger, Reader
-from headwater.ledger.connection import StoreError, connect, refusals
+from headwater.ledger.connection import SHIP_TIMEOUT_S, StoreError, connect, refusals
 from headwater.ledger.durability import SafeDelay, WaitAof
 from tests.ledger.cluster_support import HOST, Node, Sentinel, free_ports, running
 from tests.ledger.support import KEY, MONTH, charge, eventually, outside
@@ -86,6 +86,21 @@ def test_replicas_that_are_asked_for_and_missing_are_told(
     eventually(lambda: policy.done() or "1 of 2 replicas" in caplog.text)
     assert policy.done() is False
     policy.cancel()
+
+
+@pytest.mark.parametrize("is_watched", [True, False])
+def test_a_command_whose_reply_is_lost_is_not_sent_again(house: House, is_watched: bool) -> None:
+    client = connect(house.url if is_watched else house.master.url, SHIP_TIMEOUT_S)
+    client.set("hw", 0)
+    house.master.pause()
+
+    with pytest.raises(StoreError), refusals():
+        client.incr("hw")
+
+    house.master.resume()
+    eventually(lambda: house.master.command("GET", "hw") != "0")
+    assert house.master.command("GET", "hw") == "1"
+    client.close()
 
 
 def test_without_a_sentinel_that_answers_charges_wait() -> None:

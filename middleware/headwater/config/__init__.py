@@ -38,6 +38,7 @@ _ENVIRONMENT = {
     "HEADWATER_REDIS_PASSWORD": ("ledger", "password"),
     "HEADWATER_DATA_DIR": ("ledger", "data_dir"),
 }
+_SECRETS = (("ledger", "redis_url"), ("ledger", "password"))
 DEFAULT_FILE = "headwater.toml"
 
 
@@ -89,9 +90,9 @@ def _place(part: Any) -> Place:
 
 def _words(part: Any) -> str:
     kind, found = part["type"], part.get("input")
-    if part["loc"][-1:] == ("password",):
-        return "must be a text" if kind != "extra_forbidden" else "there is no such setting"
-    if part["loc"] == ("ledger", "redis_url") and isinstance(found, str):
+    if part["loc"] in _SECRETS:
+        if not isinstance(found, str):
+            return "must be a text"
         found = masked(found)
     if kind == "extra_forbidden":
         close = get_close_matches(str(part["loc"][-1]), _KNOWN, n=1)

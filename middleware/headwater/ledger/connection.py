@@ -36,11 +36,12 @@ CLIENT_NAME: Final = "headwater"
 
 RIGHTS: Final = (
     "resetkeys ~hw* resetchannels -@all "
-    "+get +set +incr +expire +hget +hset +hsetnx +hmget +hgetall +hincrby +zadd +zrangebyscore +xadd +xrange +xrevrange "
-    "+evalsha +script|load +wait +waitaof +info +config|get +client|setname +client|setinfo +select "
-    "+asking +cluster|slots +cluster|nodes +command"
+    "+get +set +incr +expire +pexpire +hget +hset +hsetnx +hdel +hmget +hgetall +hincrby +zadd +zrangebyscore "
+    "+xadd +xrange +xrevrange +evalsha +script|load +time +wait +waitaof +info +config|get "
+    "+client|setname +client|setinfo +select +asking +command +cluster|slots +cluster|nodes"
 )
-"""All that the ledger's user needs (`ACL SETUSER headwater on >secret` and this); the last line in a cluster only."""
+"""All that the ledger's user needs: `ACL SETUSER headwater on >password` and this. A right that only a script needs is missed
+late: what it may not write is counted as refused, aloud."""
 
 ClientFactory = Callable[[Endpoint, float], "redis.Redis"]
 """From an endpoint and a socket timeout in seconds, a client that does not retry."""
