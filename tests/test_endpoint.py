@@ -68,6 +68,7 @@ def test_no_password_is_ever_shown(scheme: str, user: str, password: str, is_esc
         ({"url": "redis://h:x"}, "port must be a number from 1 to 65535; write / : @"),
         ({"url": "redis://h:70000"}, "port must be a number"),
         ({"url": "redis://h:0"}, "port must be a number"),
+        ({"url": "redis://h,,i"}, "names no host between two commas"),
         ({"url": "redis://h/x"}, "database behind the last / must be a number"),
         ({"url": "redis://[::1/0"}, "is no address"),
         ({"url": "redis://u:p@q@h"}, "is no address; write / : @"),
@@ -92,6 +93,14 @@ def test_what_does_not_fit_together_is_told(changes: dict[str, str], words: str)
 def test_the_default_port_and_an_address_of_six_groups() -> None:
     assert Endpoint(url="rediss://[::1]").bare_url == "rediss://[::1]"
     assert Endpoint(url="redis://u:p@[::1]:7/2").bare_url == "redis://[::1]:7/2"
+
+
+def test_several_servers_of_a_cluster() -> None:
+    several = Endpoint(url="rediss://u:p@a,b:7,[::1]:8/0")
+
+    assert several.addresses == (("a", 6379), ("b", 7), ("::1", 8))
+    assert several.database == 0
+    assert Endpoint(url="redis://a/3").addresses == Endpoint(url="unix:///a,b").addresses == ()
 
 
 def test_a_username_may_stand_beside_a_password_in_the_address() -> None:

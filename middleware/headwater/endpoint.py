@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from headwater.errors import ConfigError
 
 SCHEMES: Final = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
+PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
 HIDDEN: Final = "***"
 _LOGIN: Final = re.compile(r"//(?:(?P<user>[^:@/]*)(?::.*)?@)", re.DOTALL)
@@ -44,7 +45,8 @@ class Endpoint:
     """
 
     url: str
-    """`redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,host:port/service/0`; with TLS `rediss+sentinel://`."""
+    """`redis://`, `rediss://`, `unix://`, or `redis+sentinel://host:port,host:port/service/0`; with TLS `rediss+sentinel://`.
+    Of a cluster several servers can be named, `redis://host:port,host:port`: the first that answers tells of the others."""
     username: str | None = None
     """None: the one in the URL, or the server's default user."""
     password: str | None = field(default=None, repr=False)
@@ -95,6 +97,17 @@ class Endpoint:
         parts = _parts(self.url)
         return _service(parts) if parts.scheme.endswith("+sentinel") else None
 
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Hosts and ports, where the address names several servers; else none."""
+        parts = _parts(self.url)
+        return _addresses(parts) if parts.scheme in {"redis", "rediss"} and "," in parts.netloc else ()
+
+    @property
+    def database(self) -> int:
+        """The database behind the last slash of an address of one or several servers."""
+        return _database(_parts(self.url).path.strip("/"))
+
     def login(self) -> tuple[str | None, str | None]:
         """User and password, as they stand in the settings or in the address; a password in a file is not among them."""
         parts = _parts(self.url)
@@ -122,11 +135,6 @@ def endpoint_of(where: str | Endpoint) -> Endpoint:
         raise ConfigError(f"HEADWATER_REDIS_URL {masked(where)!r} cannot be used: {error}") from None
 
 
-def with_url(endpoint: Endpoint, url: str) -> Endpoint:
-    """The same login elsewhere."""
-    return replace(endpoint, url=url)
-
-
 def _parts(url: str) -> SplitResult:
     # What the standard library says of a bad address contains pieces of it, perhaps of the password.
     scheme, separator, _ = url.partition("://")
@@ -141,12 +149,19 @@ def _parts(url: str) -> SplitResult:
     if parts.scheme.endswith("+sentinel"):
         _service(parts)
     elif parts.scheme != "unix":
-        _port(parts.netloc.rpartition("@")[2])
+        _addresses(parts)
         _database(parts.path.strip("/"))
     return parts
 
 
-def _port(host_and_port: str, default: int = 6379) -> tuple[str, int]:
+def _addresses(parts: SplitResult, default: int = PORT) -> tuple[tuple[str, int], ...]:
+    named = parts.netloc.rpartition("@")[2].split(",")
+    if len(named) > 1 and not all(named):
+        raise ValueError("names no host between two commas")
+    return tuple(_port(each, default) for each in named)
+
+
+def _port(host_and_port: str, default: int) -> tuple[str, int]:
     host, colon, port = host_and_port.rpartition(":")
     if not colon or host_and_port.endswith("]"):  # an IPv6 address without a port
         host, port = host_and_port, str(default)
@@ -163,9 +178,8 @@ def _database(path: str) -> int:
 
 def _service(parts: SplitResult) -> Service:
     name, _, database = parts.path.strip("/").partition("/")
-    addresses = parts.netloc.rpartition("@")[2].split(",")
-    if not name or not all(addresses):
+    if not name or not parts.netloc.rpartition("@")[2]:
         raise ValueError(
             "must name the Sentinels and their service: redis+sentinel://host1:26379,host2:26379/mymaster/0"
         )
-    return Service(tuple(_port(each, SENTINEL_PORT) for each in addresses), unquote(name), _database(database))
+    return Service(_addresses(parts, SENTINEL_PORT), unquote(name), _database(database))

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Node:
 
     @property
     def is_master(self) -> bool:
-        return self.info("replication")["role"] == "master"
+        return bool(self.info("replication")["role"] == "master")
 
 
 class Cluster:
@@ -128,7 +129,7 @@ class Cluster:
         self._ids = {node.port: node.command("CLUSTER", "MYID") for node in self.nodes}
         everybody = set(self._ids.values())
         for master, replica in zip(self.nodes[:3], self.nodes[3:], strict=True):
-            eventually(lambda replica=replica: everybody <= _known(replica))
+            eventually(partial(_knows, replica, everybody))
             replica.command("CLUSTER", "REPLICATE", self._ids[master.port])
         self.healthy()
 
@@ -178,8 +179,8 @@ class Cluster:
             node.command("FLUSHALL")
 
 
-def _known(node: Node) -> set[str]:
-    return {line.split()[0] for line in node.command("CLUSTER", "NODES").splitlines()}
+def _knows(node: Node, everybody: set[str]) -> bool:
+    return everybody <= {line.split()[0] for line in node.command("CLUSTER", "NODES").splitlines()}
 
 
 def _owners(node: Node) -> dict[int, str]:

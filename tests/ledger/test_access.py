@@ -96,15 +96,21 @@ def denied(server: Server) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("right", sorted(word for word in RIGHTS.split() if word in {"+hgetall", "+evalsha", "+info"}))
+@pytest.mark.parametrize("right", ["+hgetall", "+evalsha", "+info"])
 def test_a_right_that_is_missing_is_named_with_all_that_are_needed(
     guarded: Server, start: Callable[[Endpoint], Ledger], right: str
 ) -> None:
     guarded.command("ACL", "SETUSER", "headwater", f"-{right[1:]}")
     client = connect(with_login(guarded, username="headwater", password=PASSWORD), 5.0)
 
+    asked: dict[str, Callable[[], object]] = {
+        "+hgetall": lambda: client.hgetall("hw"),
+        "+evalsha": lambda: client.evalsha("x", 0),
+        "+info": client.info,
+    }
+
     with pytest.raises(ConfigError, match=rf"refuses a command.*{right[1:]}.*its user needs: .*\{right}"), refusals():
-        client.execute_command(right[1:].upper(), *["x", "0"][: 2 if right == "+evalsha" else 1])
+        asked[right]()
     client.close()
 
 

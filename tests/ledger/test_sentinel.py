@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from headwater.endpoint import Endpoint, endpoint_of
 from headwater.errors import ConfigError
@@ -115,7 +116,8 @@ def test_without_a_sentinel_that_answers_charges_wait() -> None:
     ("url", "words"),
     [
         ("redis+sentinel://a:1,b:2", "must name the Sentinels and their service"),
-        ("redis+sentinel://a:1,,b:2/main", "must name the Sentinels"),
+        ("redis+sentinel://a:1,,b:2/main", "no host between two commas"),
+        ("redis+sentinel:///main", "must name the Sentinels"),
         ("redis+sentinel://a:x/main", "port must be a number"),
         ("redis+sentinel://a/main/x", "database behind the last / must be a number"),
     ],
@@ -123,6 +125,21 @@ def test_without_a_sentinel_that_answers_charges_wait() -> None:
 def test_an_address_of_sentinels_is_checked(url: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         endpoint_of(url)
+
+
+def test_what_several_servers_are_told(tmp_path: Path) -> None:
+    client = connect("rediss://me:secret@a:1,b:2/3?ssl_check_hostname=no", 0.25)
+    pool = client.connection_pool
+
+    assert {
+        "username": "me",
+        "password": "secret",
+        "db": 3,
+        "socket_timeout": 0.25,
+    }.items() <= pool.connection_kwargs.items()
+    assert pool.connection_kwargs["retry"].get_retries() == 0
+    assert issubclass(pool.connection_class, redis.SSLConnection)
+    client.close()
 
 
 def test_an_address_of_sentinels_is_read() -> None:

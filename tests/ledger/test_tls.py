@@ -96,7 +96,7 @@ def test_a_certificate_for_another_host_is_not_accepted(
 
 def test_a_server_without_tls_is_told_of(at: Callable[..., Endpoint]) -> None:
     with tempfile.TemporaryDirectory(prefix="hw") as folder:
-        plain = Node(Path(folder), *free_ports(1))
+        plain = Node(Path(folder), free_ports(1)[0])
         # It waits for the end of the line that it takes the handshake for, or answers in plain text.
         with running(plain), pytest.raises(LedgerError, match=r"TLS.*write redis:// for a server without"), refusals():
             connect(at(plain.port), 0.25).ping()

@@ -27,7 +27,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from headwater.endpoint import Endpoint, endpoint_of, masked
+from headwater.endpoint import Endpoint, Service, endpoint_of, masked
 from headwater.errors import ConfigError, LedgerError
 
 SHIP_TIMEOUT_S: Final = 0.25
@@ -66,10 +66,14 @@ def connect(where: str | Endpoint, timeout_s: float) -> redis.Redis:
     options = _options(endpoint, timeout_s)
     service = endpoint.service
     if service is not None:
-        return _guided(endpoint, options)
+        return _guided(endpoint, service, options)
     with _spelled(endpoint):
-        client = redis.Redis.from_url(endpoint.bare_url, **options)
-        pool = client.connection_pool
+        if endpoint.addresses:
+            pool = _Seeking.pool(endpoint, options)
+            client = redis.Redis.from_pool(pool)
+        else:
+            client = redis.Redis.from_url(endpoint.bare_url, **options)
+            pool = client.connection_pool
         pool.connection_class(**pool.connection_kwargs)  # connects to nothing: sees what the address asks for
     return client
 
@@ -81,8 +85,13 @@ def connect_cluster(where: str | Endpoint, timeout_s: float) -> redis.RedisClust
         RedisError, RedisClusterException: it does not answer, or is no cluster's.
     """
     endpoint = endpoint_of(where)
-    # A part of a cluster that is down must not keep charges from the others: no full coverage.
-    return redis.RedisCluster.from_url(endpoint.bare_url, require_full_coverage=False, **_options(endpoint, timeout_s))
+    options = _options(endpoint, timeout_s)
+    # A part of a cluster that is down must not keep charges from the others.
+    options["require_full_coverage"] = False
+    if not endpoint.addresses:
+        return redis.RedisCluster.from_url(endpoint.bare_url, **options)
+    nodes = [redis.cluster.ClusterNode(host, port) for host, port in endpoint.addresses]  # type: ignore[no-untyped-call]
+    return redis.RedisCluster(startup_nodes=nodes, ssl=endpoint.has_tls, **options, **_parameters(endpoint))
 
 
 def _options(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
@@ -98,6 +107,42 @@ def _options(endpoint: Endpoint, timeout_s: float) -> dict[str, Any]:
     }
 
 
+# -- several servers --------------------------------------------------------------------------------------------------
+
+
+class _Seeking:
+    """A connection to the first of several servers that answers."""
+
+    def __init__(self, *, addresses: tuple[tuple[str, int], ...], **options: Any) -> None:
+        self._addresses = addresses
+        super().__init__(**options)
+
+    def _connect(self) -> Any:
+        failed: OSError | None = None
+        for host, port in self._addresses:
+            self.host, self.port = host, port
+            try:
+                return super()._connect()  # type: ignore[misc]
+            except OSError as error:
+                failed = error
+        assert failed is not None  # noqa: S101  # there are several
+        raise failed
+
+    @staticmethod
+    def pool(endpoint: Endpoint, options: dict[str, Any]) -> redis.ConnectionPool:
+        kind = _SeekingTls if endpoint.has_tls else _SeekingPlainly
+        asked = {**options, "db": endpoint.database, **_parameters(endpoint)}
+        return redis.ConnectionPool(connection_class=kind, addresses=endpoint.addresses, **asked)
+
+
+class _SeekingPlainly(_Seeking, redis.Connection):
+    pass
+
+
+class _SeekingTls(_Seeking, redis.SSLConnection):
+    pass
+
+
 # -- Sentinel ---------------------------------------------------------------------------------------------------------
 
 
@@ -110,10 +155,8 @@ class _Guided(redis.Redis):
         pool.sentinel_manager.close()
 
 
-def _guided(endpoint: Endpoint, options: dict[str, Any]) -> redis.Redis:
+def _guided(endpoint: Endpoint, service: Service, options: dict[str, Any]) -> redis.Redis:
     """Every new connection asks the Sentinels first, so that after a failover the next one finds the new master."""
-    service = endpoint.service
-    assert service is not None  # noqa: S101  # the caller has looked
     with _spelled(endpoint):
         asked = _parameters(endpoint)
         own = {name: asked.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in asked}
