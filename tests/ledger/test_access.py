@@ -199,6 +199,7 @@ def test_what_the_driver_does_not_know_of_an_address_is_told_without_the_passwor
         assert caught.value.__cause__ is None
 
 
-def test_nothing_is_known_to_be_wrong_with_a_store_that_is_not_there() -> None:
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "redis://127.0.0.1:1,127.0.0.1:2"])
+def test_nothing_is_known_to_be_wrong_with_a_store_that_is_not_there(url: str) -> None:
     with pytest.raises(StoreError, match="does not answer"), refusals():
-        connect("redis://127.0.0.1:1", 1.0).ping()
+        connect(url, 1.0).ping()

@@ -89,6 +89,18 @@ def test_replicas_that_are_asked_for_and_missing_are_told(
     policy.cancel()
 
 
+def test_a_master_that_is_demoted_confirms_nothing(house: House) -> None:
+    house.master.command("CONFIG", "SET", "appendfsync", "no")  # so that the mark stays open
+    policy = WaitAof(house.master.url)
+    policy.begin()
+
+    house.master.command("REPLICAOF", HOST, house.replica.port)
+
+    with pytest.raises(StoreError, match="UNBLOCKED"):
+        eventually(policy.done)
+    policy.cancel()
+
+
 @pytest.mark.parametrize("is_watched", [True, False])
 def test_a_command_whose_reply_is_lost_is_not_sent_again(house: House, is_watched: bool) -> None:
     client = connect(house.url if is_watched else house.master.url, SHIP_TIMEOUT_S)
