@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from headwater import config, vocab
 from headwater.cli import app, checkup
-from headwater.cli.checkup import Part, masked
+from headwater.cli.checkup import Part
 from headwater.cli.doctor import lines
+from headwater.endpoint import masked
 from headwater.identity import key_fingerprint, load_key
 from headwater.ledger import Ledger, probes, schema
 from headwater.ledger.embedded import Embedded, StartingError

@@ -66,7 +66,7 @@ async def test_what_was_charged_is_what_the_report_says(meter: Meter, key: str, 
 
 async def test_the_ledger_stays_as_it_is(meter: Meter, key: str, data_dir: Path) -> None:
     await _charged(meter, key)
-    with connect(Embedded(data_dir).url, 5.0) as client:
+    with connect(Embedded(data_dir).endpoint, 5.0) as client:
         # What workers say of each other comes and goes by itself, whoever looks.
         names = {name for name in client.keys("*") if not name.startswith(b"hw2:load:")}
         before = {name: client.dump(name) for name in names}

@@ -240,7 +240,7 @@ async def _converse(folder: Path, rules: Rules) -> Meter:
 
 def _dump(folder: Path) -> dict[bytes, bytes]:
     """Every key of the store with its value, as the server itself would write it out."""
-    with connect(Embedded(folder).url, 5.0) as client:
+    with connect(Embedded(folder).endpoint, 5.0) as client:
         return {name: client.dump(name) for name in client.keys("*")}
 
 

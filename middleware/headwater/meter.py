@@ -80,7 +80,7 @@ class Meter:
             if ledger is not None
             else Ledger(
                 data_dir=settings.ledger.data_dir,
-                redis_url=settings.ledger.redis_url,
+                redis_url=settings.ledger.endpoint,
                 key_fingerprint=key_fingerprint(key),
                 journal_bytes=settings.ledger.journal_bytes,
                 when_full=settings.ledger.when_full,

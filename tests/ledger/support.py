@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from headwater import ulid
+from headwater.endpoint import Endpoint
 from headwater.ledger import keeper
 from headwater.ledger.connection import ClientFactory
 from headwater.ledger.durability import Durability
@@ -158,7 +159,7 @@ class Server:
 
 
 def outside(
-    durability: Callable[[str, ClientFactory], Durability] | None = None,
+    durability: Callable[[Endpoint, ClientFactory], Durability] | None = None,
     *,
     adoption_s: float = 0.05,
     gauge_s: float = 0.02,
@@ -179,7 +180,7 @@ def outside(
     return Outside(timing=timing, **changes)
 
 
-def applied_at_once(_url: str, _factory: ClientFactory) -> Durability:
+def applied_at_once(_endpoint: Endpoint, _factory: ClientFactory) -> Durability:
     """The policy that trusts the store's memory."""
     return Applied()
 

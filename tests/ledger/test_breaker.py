@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from headwater.endpoint import Endpoint
 from headwater.errors import ConfigError
 from headwater.ledger import Ledger, Outside, Timing
 from headwater.ledger.connection import SHIP_TIMEOUT_S, StoreError, connect
@@ -44,7 +45,7 @@ class Bench:
         gauges = Gauges("j1", [], interval_s=timing.gauge_s, life_s=timing.gauge_life_s, monotonic=self.clock)
         self.shipper = Shipper(
             self.journal,
-            Address(self.url),
+            Address(Endpoint(url=self.url)),
             PeriodCache(self.clock),
             self.stats,
             gauges,

@@ -141,7 +141,7 @@ def test_a_move_that_is_cut_off_anywhere_goes_on(server: Server, tmp_path: Path)
     for count in range(1_000):
         old_ledger(server, SOME)
         Dying.left_count = count
-        store = Store(server.url, client_factory=lambda url, timeout_s: Dying.from_url(url, protocol=2))
+        store = Store(server.url, client_factory=lambda endpoint, timeout_s: Dying.from_url(endpoint.url, protocol=2))
         try:
             migrate(store, now_ms=NOW_MS)
         except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -13,18 +12,17 @@ from typing import Any, Final
 
 from headwater import config, vocab
 from headwater.config import Settings
-from headwater.errors import ConfigError, LedgerError
+from headwater.endpoint import Endpoint, masked
+from headwater.errors import LedgerError
 from headwater.identity import KEY_FILE, key_fingerprint
 from headwater.ledger import folder, health, probes
-from headwater.ledger.connection import READ_TIMEOUT_S, connect, connect_cluster
+from headwater.ledger.connection import READ_TIMEOUT_S, StoreError, connect, connect_cluster
 from headwater.ledger.embedded import Embedded
 from headwater.ledger.health import Finding
 from headwater.ledger.journal import FOLDER
 from headwater.serving import Serving
 from headwater.tariffs import Pricing
 
-_HIDDEN: Final = "***"
-_PASSWORD: Final = re.compile(r"([?&][^=&]*password[^=&]*=)[^&]*", re.IGNORECASE)
 _UNNAMED: Final = config.Settings().source
 _KEY_BYTES: Final = 32
 
@@ -69,17 +67,17 @@ def examine(
     yield Part(name="data folder", findings=findings)
     with ExitStack() as stack:
         try:
-            url = _address(settings, stack, is_usable=is_usable)
+            where = _address(settings, stack, is_usable=is_usable)
         except LedgerError as error:
             remedy = (
                 f"see {data_dir / 'store' / 'server.log'}, or name a Redis or Valkey server with HEADWATER_REDIS_URL"
             )
             yield Part(name="store", findings=[Finding(level="error", name="start", found=str(error), remedy=remedy)])
             return
-        if isinstance(url, Finding):
-            yield Part(name="store", findings=[url])
+        if isinstance(where, Finding):
+            yield Part(name="store", findings=[where])
             return
-        yield Part(name="store", findings=list(_store(url, settings, fingerprint, clock)))
+        yield Part(name="store", findings=list(_store(where, settings, fingerprint, clock)))
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -172,19 +170,10 @@ def _key(data_dir: Path) -> tuple[Finding, str | None]:
 # -- the store --------------------------------------------------------------------------------------------------------
 
 
-def masked(url: str) -> str:
-    """An address without its password, wherever in it that stands, and also where it is not written as it should be."""
-    scheme, _, rest = url.partition("://")
-    before, at, place = rest.rpartition("@")
-    user, has_password, _ = before.partition(":")
-    place = _PASSWORD.sub(rf"\1{_HIDDEN}", place)
-    return f"{scheme}://{user}{f':{_HIDDEN}' if has_password else ''}{at}{place}"
-
-
-def _address(settings: Settings, stack: ExitStack, *, is_usable: bool) -> str | Finding:
+def _address(settings: Settings, stack: ExitStack, *, is_usable: bool) -> Endpoint | Finding:
     """Where to look; or why there is nothing to look at."""
-    if settings.ledger.redis_url is not None:
-        return settings.ledger.redis_url
+    if settings.ledger.endpoint is not None:
+        return settings.ledger.endpoint
     data_dir = settings.ledger.data_dir
     if not is_usable:
         found = "not looked at: first mend what is wrong with the data folder"
@@ -194,18 +183,20 @@ def _address(settings: Settings, stack: ExitStack, *, is_usable: bool) -> str | 
     own = Embedded(data_dir)
     stack.callback(own.leave)
     own.ensure()
-    return own.url
+    return own.endpoint
 
 
-def _store(url: str, settings: Settings, fingerprint: str | None, clock: Callable[[], float]) -> Iterator[Finding]:
-    shown = masked(url)
+def _store(
+    endpoint: Endpoint, settings: Settings, fingerprint: str | None, clock: Callable[[], float]
+) -> Iterator[Finding]:
+    shown = masked(endpoint.url)
     with ExitStack() as stack:
         try:
-            client: Any = connect(url, READ_TIMEOUT_S)
+            client: Any = connect(endpoint, READ_TIMEOUT_S)
             stack.callback(lambda: client.close())
             refusal = probes.refusal(client)
-        except (ValueError, TypeError) as error:  # no address, or an option in it that the driver does not know
-            raise ConfigError(f"HEADWATER_REDIS_URL {shown} cannot be used: {error}") from None
+        except StoreError as error:  # nobody there of those who could tell where the store is
+            refusal = str(error)
         if refusal:
             yield Finding(
                 level="error",
@@ -217,7 +208,7 @@ def _store(url: str, settings: Settings, fingerprint: str | None, clock: Callabl
         yield Finding(level="ok", name="address", found=shown)
         if probes.is_cluster(client):
             client.close()
-            client = connect_cluster(url, READ_TIMEOUT_S)
+            client = connect_cluster(endpoint, READ_TIMEOUT_S)
         yield from health.examine(client, clock=clock)
         if settings.ledger.redis_url is None:
             yield probes.shut(client)

@@ -47,7 +47,7 @@ def recompute(
             wanted = replace(wanted, hydro=hydro.value)
         loaded = config.load(settings)
         with (
-            Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader,
+            Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader,
             progress("charges") as stage,
         ):
             made = restatement(

@@ -50,7 +50,7 @@ def report(
     with explained():
         loaded = config.load(settings)
         pricing = Pricing(loaded)
-        with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader:
+        with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader:
             made = statement(reader, month if month is not None else month_now(time.time()))
             found = None
             if pricing and not without_cost:
@@ -87,7 +87,7 @@ def explain(
             )
         loaded = config.load(settings)
         pricing = Pricing(loaded)
-        with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.redis_url) as reader:
+        with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader:
             charge = reader.receipt(request_id.upper())
             if charge is None:
                 raise LedgerError(

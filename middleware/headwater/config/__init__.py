@@ -20,6 +20,7 @@ from headwater.config.settings import (
     SiteSettings,
     TariffSettings,
 )
+from headwater.endpoint import masked
 from headwater.errors import ConfigError
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
 
 _ENVIRONMENT = {
     "HEADWATER_REDIS_URL": ("ledger", "redis_url"),
+    "HEADWATER_REDIS_PASSWORD": ("ledger", "password"),
     "HEADWATER_DATA_DIR": ("ledger", "data_dir"),
 }
+_SECRETS = (("ledger", "redis_url"), ("ledger", "password"))
 DEFAULT_FILE = "headwater.toml"
 
 
@@ -87,6 +90,10 @@ def _place(part: Any) -> Place:
 
 def _words(part: Any) -> str:
     kind, found = part["type"], part.get("input")
+    if part["loc"] in _SECRETS:
+        if not isinstance(found, str):
+            return "must be a text"
+        found = masked(found)
     if kind == "extra_forbidden":
         close = get_close_matches(str(part["loc"][-1]), _KNOWN, n=1)
         return f"there is no such setting{f'; did you mean {close[0]!r}?' if close else ''}"

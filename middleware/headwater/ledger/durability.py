@@ -1,23 +1,29 @@
-"""When may a record leave the journal? When the store has it on disk. Answers without waiting."""
+"""When may a record leave the journal? When the store has it on disk, and where there are replicas, when one of them has it,
+too: a failover goes on with what the replica knows. Answers without waiting.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Protocol
 
-from redis.exceptions import MovedError, RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError
 
+from headwater.endpoint import Endpoint, endpoint_of
+from headwater.errors import LedgerError
 from headwater.ledger import schema
-from headwater.ledger.connection import SHIP_TIMEOUT_S, ClientFactory, StoreError, connect
+from headwater.ledger.connection import SHIP_TIMEOUT_S, ClientFactory, connect, connect_cluster, refusals
+from headwater.ledger.marks import Mark
+from headwater.ledger.redis import CLUSTER_SHARDS
 
 # appendfsync everysec: "you may lose 1 second of data", and 2 when the disk is busy (redis.conf). Half a second on top.
 SAFE_DELAY_S: Final = 2.5
-_WAIT_MS: Final = 10_000
 
 
 class Durability(Protocol):
-    """Tells whether all that was applied before a mark is on the store's disk."""
+    """Tells whether all that was applied before a mark is where the store cannot lose it."""
 
     def begin(self) -> None:
         """Set the mark."""
@@ -51,67 +57,83 @@ class SafeDelay:
 
 
 class WaitAof:
-    """Durable when `WAITAOF` says so (Redis 7.2, Valkey); a delay on servers without it, or without such a file.
+    """Durable when every master that keeps accounts says so (`WAITAOF`: Redis 7.2, Valkey), and that a replica has it (`WAIT`).
+    A delay stands in for WAITAOF on servers without it, or without such a file.
 
-    WAITAOF speaks of the writes of its own connection. The mark is therefore a write on a connection of its own: once
-    that is on disk, so is everything that the server had applied before it.
+    Both speak of the writes of their own connection. The mark is therefore a write on a connection of its own: once that is
+    on disk, so is everything that the server had applied before it. In a cluster each master gets one: whatever was applied
+    before lay on one of them then.
     """
 
-    def __init__(self, url: str, *, client_factory: ClientFactory = connect, delay: Durability | None = None) -> None:
-        self._client: Any = client_factory(url, SHIP_TIMEOUT_S)
+    def __init__(
+        self, where: str | Endpoint, *, client_factory: ClientFactory = connect, delay: Durability | None = None
+    ) -> None:
+        self._endpoint = endpoint_of(where)
+        self._client: Any = client_factory(self._endpoint, SHIP_TIMEOUT_S)
+        self._is_clustered: bool | None = None
+        self._cluster: Any = None
         self._delay: Durability = SafeDelay() if delay is None else delay
-        self._connection: Any = None
-        self._supported = True
+        self._marks: list[Mark] = []
 
     def begin(self) -> None:
         """Write the mark and start waiting for it, without blocking."""
-        self._delay.begin()
-        if not self._supported:
-            return
         self._drop()
-        try:
-            self._connection = self._client.connection_pool.get_connection()
-            self._connection.send_command("HINCRBY", schema.META, "marks", "1")
-            self._connection.read_response()
-            self._connection.send_command("WAITAOF", "1", "0", str(_WAIT_MS))
-        except MovedError:
-            self.cancel()
-            self._supported = False  # a cluster has no one connection that speaks for all
-        except RedisError as error:
-            self.cancel()
-            raise StoreError(f"the ledger's store does not answer as it should: {error}") from error
+        self._delay.begin()
+        with self._ending():
+            for pool, key in self._masters():
+                mark = Mark(pool, key)
+                self._marks.append(mark)
+                mark.send(replicas_count=self._endpoint.replicas_count)
 
     def done(self) -> bool:
-        """Whether the server has confirmed the mark."""
-        if not self._supported:
-            return self._delay.done()
-        try:
-            if not self._connection.can_read(0):
-                return False
-            local, _ = self._connection.read_response()
-        except ResponseError:
-            self._supported = False
-            self._release()
-            return self._delay.done()
-        except RedisError as error:
-            self.cancel()
-            raise StoreError(f"the ledger's store does not answer as it should: {error}") from error
-        if local >= 1:
-            self._release()
-            return True
-        self.begin()
-        return False
+        """Whether the servers have confirmed the mark."""
+        with self._ending():
+            answered = [mark.is_answered() for mark in self._marks]  # of all, so that no answer waits too long
+        if not answered or not all(answered):
+            return False
+        if not all(mark.is_confirmed for mark in self._marks):
+            self.begin()
+            return False
+        if not all(mark.is_on_disk for mark in self._marks) and not self._delay.done():
+            return False
+        self._drop()
+        return True
 
     def cancel(self) -> None:
-        """Forget the mark, and close the connection; the next mark opens one."""
+        """Forget the mark, and close the connections; the next mark opens new ones."""
         self._drop()
         self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """An error ends the mark: what was applied before it is in doubt."""
+        try:
+            with refusals():
+                yield
+        except LedgerError:
+            if self._cluster is not None:
+                with suppress(RedisError, RedisClusterException):
+                    self._cluster.nodes_manager.initialize()  # perhaps others keep the accounts now
+            self.cancel()
+            raise
+
+    def _masters(self) -> Iterable[tuple[Any, str]]:
+        """Connections to the servers that keep accounts, each with a key that may be written there."""
+        if self._is_clustered is None:
+            self._is_clustered = bool(self._client.info("cluster").get("cluster_enabled"))
+        if not self._is_clustered:
+            return [(self._client.connection_pool, schema.mark_key(0))]
+        if self._cluster is None:
+            self._cluster = connect_cluster(self._endpoint, SHIP_TIMEOUT_S)
+        masters: dict[str, tuple[Any, str]] = {}
+        for key in map(schema.mark_key, range(CLUSTER_SHARDS)):
+            node = self._cluster.get_node_from_key(key)
+            masters.setdefault(node.name, (self._cluster.get_redis_connection(node).connection_pool, key))
+        return masters.values()
 
     def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._release()
-
-    def _release(self) -> None:
-        self._client.connection_pool.release(self._connection)
-        self._connection = None
+        for mark in self._marks:
+            mark.drop()
+        self._marks = []

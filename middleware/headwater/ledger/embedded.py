@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from headwater.endpoint import Endpoint
 from headwater.errors import LedgerError
 from headwater.ledger import keeper
 from headwater.ledger.connection import StoreError
@@ -113,9 +114,9 @@ class Embedded:
         self._mutex = threading.Lock()
 
     @property
-    def url(self) -> str:
+    def endpoint(self) -> Endpoint:
         """The address, for the driver."""
-        return f"unix://{quote(str(self._address))}"
+        return Endpoint(url=f"unix://{quote(str(self._address))}")
 
     def ensure(self) -> None:
         """Make sure that the server runs and goes on running while this process lives.

@@ -6,10 +6,11 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, Literal
 
+from headwater.endpoint import Endpoint, endpoint_of
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import packing
 from headwater.ledger.embedded import Embedded
@@ -46,7 +47,7 @@ class Ledger:
         *,
         data_dir: Path,
         key_fingerprint: str,
-        redis_url: str | None = None,
+        redis_url: str | Endpoint | None = None,
         labels: Mapping[str, str] | None = None,
         clock: Callable[[], float] | None = None,
         new_journal_id: Callable[[], str] = lambda: secrets.token_hex(8),
@@ -95,7 +96,8 @@ class Ledger:
         """
         if self._journal is not None:
             return
-        place: Place = Embedded(self._data_dir) if self._redis_url is None else Address(self._redis_url)
+        url = self._redis_url
+        place: Place = Embedded(self._data_dir) if url is None else Address(endpoint_of(url))
         journal_id = self._new_journal_id()
         timing = self._outside.timing
         gauges = Gauges(
@@ -126,9 +128,9 @@ class Ledger:
                 outside=self._outside,
                 on_room=self._on_room,
             )
-        except ValueError as error:
+        except ConfigError:  # the address or its files cannot be used
             journal.close(durable_to=journal.position())
-            raise ConfigError(f"HEADWATER_REDIS_URL {self._redis_url!r} cannot be used: {error}") from error
+            raise
         self._losses = losses
         shipper.start(timeout_s=timeout_s)
         self._place, self._journal, self._shipper = place, journal, shipper
@@ -259,11 +261,20 @@ class Ledger:
         self._place = self._journal = self._shipper = None
 
     def reader(self) -> Reader:
-        """The accounts in the store. Close it after use."""
+        """The accounts in the store. Close it after use.
+
+        Raises:
+            LedgerError: the store does not answer.
+        """
         if self._place is None:
             raise LedgerError("the ledger is not started; call start() first")
-        store = open_store(self._place.url, client_factory=self._outside.client_factory, clock=self._outside.clock)
-        return Reader(store)
+        with ExitStack() as stack:
+            store = open_store(
+                self._place.endpoint, client_factory=self._outside.client_factory, clock=self._outside.clock
+            )
+            stack.callback(store.close)
+            store.check(None)  # it may be a cluster, of many shards
+            return Reader(store, on_close=stack.pop_all())
 
     def _writable(self) -> Journal:
         if self._journal is None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from headwater.errors import ConfigError, LedgerError
+from headwater.endpoint import Endpoint
+from headwater.errors import LedgerError
 from headwater.ledger import packing, schema
 from headwater.ledger.adoption import Orphanage
 from headwater.ledger.books import Books, Entry
@@ -38,7 +39,7 @@ class Reader:
         cls,
         *,
         data_dir: Path,
-        redis_url: str | None = None,
+        redis_url: str | Endpoint | None = None,
         client_factory: ClientFactory = connect,
         clock: Callable[[], float] = time.time,
     ) -> Reader:
@@ -173,7 +174,7 @@ class Reader:
 def reached(
     *,
     data_dir: Path,
-    redis_url: str | None,
+    redis_url: str | Endpoint | None,
     client_factory: ClientFactory = connect,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[Store]:
@@ -191,18 +192,15 @@ def reached(
             place = Embedded(data_dir)
             stack.callback(place.leave)
             place.ensure()
-            redis_url = place.url
+            redis_url = place.endpoint
         store = open_store(redis_url, client_factory=client_factory, clock=clock)
         stack.callback(store.close)
         yield store
 
 
-def open_store(url: str, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:
+def open_store(where: str | Endpoint, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:
     """A store for reading: with time for long answers."""
-    try:
-        return Store(url, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock)
-    except ValueError as error:
-        raise ConfigError(f"HEADWATER_REDIS_URL {url!r} cannot be used: {error}") from error
+    return Store(where, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock)
 
 
 def _ship_orphans(data_dir: Path, store: Store) -> None:

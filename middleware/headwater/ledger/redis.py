@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
+from headwater.endpoint import Endpoint, endpoint_of
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import health, schema
 from headwater.ledger.batch import Batch, call
@@ -41,7 +42,7 @@ class Store:
 
     def __init__(
         self,
-        url: str,
+        where: str | Endpoint,
         *,
         timeout_s: float = SHIP_TIMEOUT_S,
         client_factory: ClientFactory = connect,
@@ -49,10 +50,10 @@ class Store:
         retention: Retention | None = None,
     ) -> None:
         self.retention = retention if retention is not None else Retention()
-        self._url = url
+        self._endpoint = endpoint_of(where)
         self._timeout_s = timeout_s
         self._clustered = False
-        self._client: Any = client_factory(url, timeout_s)
+        self._client: Any = client_factory(self._endpoint, timeout_s)
         self._clock = clock
         self._watch = health.Watch(clock)
         self._register()
@@ -67,7 +68,7 @@ class Store:
         if self._clustered or not self._client.info("cluster").get("cluster_enabled"):
             return
         self._client.close()
-        self._client = connect_cluster(self._url, self._timeout_s)
+        self._client = connect_cluster(self._endpoint, self._timeout_s)
         self._register()
         self._clustered = True
         self.shards_count = CLUSTER_SHARDS

@@ -123,6 +123,11 @@ def journal_key(shard: int) -> str:
     return _key(shard, "j")
 
 
+def mark_key(shard: int) -> str:
+    """Written for nothing but the question whether it is on disk and with the replicas, and so all before it."""
+    return _key(shard, "mark")
+
+
 def stream_key(shard: int) -> str:
     """The shard's charges, packed, in the order in which they were applied."""
     return _key(shard, "led")

@@ -11,7 +11,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Final
 
-from headwater.ledger import schema
+from headwater.ledger import schema, watermarks
 from headwater.ledger.batch import Batch, Numbered, runs
 from headwater.ledger.connection import StoreError
 from headwater.ledger.damage import Damage
@@ -64,6 +64,9 @@ class Shipment:
         self._marked: Position | None = None
         self._durable = START
         self._gap_until = 0
+        self._shard_gaps: dict[int, int] = {}
+        self._marked_sequences: dict[int, int] = {}
+        self._durable_sequences: dict[int, int] = {}
 
     def doubt(self) -> None:
         """The store may have restarted, or a reply was lost: ask it where it stands before going on."""
@@ -105,12 +108,12 @@ class Shipment:
         return sequences
 
     def _adopt_gap(self, sequences: Mapping[int, int]) -> None:
-        """Go on behind a gap, aloud: the store has lost charges that the journal gave up as durable.
-
-        Known exactly where there is one shard; with more, a shard without charges in the old segments looks the same.
-        """
+        """Go on behind a gap, aloud: the store has lost charges that the journal gave up as durable."""
         dropped = dropped_seq(self._folder)
-        if dropped is None or self._store.shards_count > 1:
+        if dropped is None:
+            return
+        if len(sequences) > 1:
+            self._adopt_shard_gaps(sequences)
             return
         stored = sequences[0]
         if stored < dropped and dropped > self._gap_until:
@@ -122,6 +125,18 @@ class Shipment:
                 "or emptied? Later charges are applied; restore a newer backup to have these too",
                 missing, self.journal_id, stored + 1, dropped,
             )  # fmt: skip
+
+    def _adopt_shard_gaps(self, sequences: Mapping[int, int]) -> None:
+        """How many are missing of several shards is not known, as their charges have numbers in common: at least one each."""
+        for shard, dropped in watermarks.noted(self._folder).items():
+            if sequences.get(shard, dropped) < dropped and dropped > self._shard_gaps.get(shard, 0):
+                self._shard_gaps[shard] = dropped
+                self._stats.gaps += 1
+                log.error(
+                    "the store has lost charges of journal %s on shard %d (between %d and %d) that were durable once; did a "
+                    "replica take over that was behind, or was it restored from an old backup? Later charges are applied",
+                    self.journal_id, shard, sequences[shard] + 1, dropped,
+                )  # fmt: skip
 
     def _next_frames(self) -> list[Frame]:
         if not self._pending:
@@ -180,14 +195,23 @@ class Shipment:
         if self._marked is None and self._durable < self.applied:
             self._durability.begin()
             self._marked = self.applied
+            self._marked_sequences = dict(self._sequences or {})
             if not self._is_where_we_left_it():
                 return
         if self._marked is not None and self._durability.done() and self._is_where_we_left_it():
             self._durable = self._marked
             self._marked = None
-            self.tail.drop_before(self._durable)
-            if self._on_dropped is not None:
-                self._on_dropped(self._durable.segment)
+            self._drop()
+
+    def _drop(self) -> None:
+        before, self._durable_sequences = self._durable_sequences, self._marked_sequences
+        is_dropped = self.tail.drop_before(self._durable)
+        if self._on_dropped is not None:
+            self._on_dropped(self._durable.segment)
+        if is_dropped and len(self._durable_sequences) > 1:
+            dropped = dropped_seq(self._folder)
+            if dropped is not None:
+                watermarks.note(self._folder, dropped, (before, self._durable_sequences))
 
     def _is_where_we_left_it(self) -> bool:
         # A store that was restarted unnoticed, from an older file, would confirm a mark without what was before it.

@@ -17,6 +17,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Final, Protocol
 
+from headwater.endpoint import Endpoint
 from headwater.errors import ConfigError, HeadwaterError, LedgerError
 from headwater.ledger.adoption import Adopted, Orphanage
 from headwater.ledger.books import Books
@@ -42,8 +43,8 @@ class Place(Protocol):
     """Where the store is."""
 
     @property
-    def url(self) -> str:
-        """Its address."""
+    def endpoint(self) -> Endpoint:
+        """Its address, and what it takes to be let in."""
 
     def ensure(self) -> None:
         """See to it that a store of our own is running; called before each attempt to connect."""
@@ -56,7 +57,7 @@ class Place(Protocol):
 class Address:
     """A server that somebody else runs."""
 
-    url: str
+    endpoint: Endpoint
 
     def ensure(self) -> None:
         """Not ours to start."""
@@ -84,8 +85,8 @@ class Outside:
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     client_factory: ClientFactory = connect
-    durability: Callable[[str, ClientFactory], Durability] = field(
-        default=lambda url, factory: WaitAof(url, client_factory=factory)
+    durability: Callable[[Endpoint, ClientFactory], Durability] = field(
+        default=lambda endpoint, factory: WaitAof(endpoint, client_factory=factory)
     )
     timing: Timing = field(default_factory=Timing)
     jitter: Callable[[], float] = random.random
@@ -120,7 +121,7 @@ class Shipper:
         self._labels = labels
         self._outside = outside
         self._timing = outside.timing
-        self._store = Store(place.url, client_factory=outside.client_factory, clock=outside.clock)
+        self._store = Store(place.endpoint, client_factory=outside.client_factory, clock=outside.clock)
         self._books = Books(self._store)
         self._live = Shipment(
             journal.folder,
@@ -253,7 +254,7 @@ class Shipper:
         return self._refusal is not None
 
     def _durability(self) -> Durability:
-        return self._outside.durability(self._place.url, self._outside.client_factory)
+        return self._outside.durability(self._place.endpoint, self._outside.client_factory)
 
     def _connect(self) -> None:
         self._place.ensure()
@@ -309,12 +310,12 @@ class Shipper:
 
     def _leave(self) -> None:
         durable_to = None
-        with suppress(StoreError):
+        with suppress(LedgerError):
             self._gauges.take_back(self._store if self._connected else None)
         if self._refusal is not None:
             durable_to = self._journal.position()  # a start that was refused has journalled nothing
         elif self._connected:
-            with suppress(StoreError):
+            with suppress(LedgerError):
                 durable_to = self._live.tail.end() if self._live.settle() else None
         for adopted in self._adopted:
             adopted.release()

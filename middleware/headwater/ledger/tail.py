@@ -158,14 +158,14 @@ class Tail:
             file.seek(offset)
             return file.read(count) or b""
 
-    def drop_before(self, position: Position) -> None:
-        """Delete the segments that end before a position; never the last one."""
-        for number in sorted(self._sizes):
-            if number >= position.segment:
-                return
+    def drop_before(self, position: Position) -> bool:
+        """Delete the segments that end before a position; never the last one. Whether there were any."""
+        numbers = sorted(number for number in self._sizes if number < position.segment)
+        for number in numbers:
             self._path(number).unlink(missing_ok=True)
             del self._sizes[number]
             self._synced.pop(number, None)
+        return bool(numbers)
 
     def cut_torn_tail(self) -> None:
         """Cut off what a dying owner left of its last record. Only under the journal's lock, read to the end."""
