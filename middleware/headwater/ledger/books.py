@@ -68,7 +68,7 @@ class Books:
                 for bucket in buckets[at : at + _BUCKETS]:
                     pipeline.smembers(schema.index_key(shard, month, bucket))
                 found = pipeline.execute()
-            yield [schema.user_and_part(member.decode()) for members in found for member in sorted(members)]
+            yield [place for members in found for place in sorted(schema.user_and_part(m.decode()) for m in members)]
 
     def user_parts(self, shard: int, month: str) -> Iterator[tuple[str, str, Sums]]:
         """Every row of a month: user, part, sums; a user's rows stand together."""
