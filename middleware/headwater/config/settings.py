@@ -39,9 +39,13 @@ class _Section(BaseModel):
 
 
 class LedgerSettings(_Section):
-    """`[ledger]`. Without `redis_url` a real server of our own is started in `data_dir`."""
+    """`[ledger]`. Without `redis_url` a real server of our own is started in `data_dir`.
+
+    `grace_hours`: so long after a month charges of it are awaited, before it can be closed.
+    """
 
     redis_url: str | None = None
+    grace_hours: Annotated[float, Field(ge=0, le=31 * 24)] = 72.0
     data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("headwater"))
 
     @field_validator("data_dir")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -156,6 +156,12 @@ def once_key(shard: int, once: str) -> str:
 def user_key(shard: int, user: str, period: str, part: str = "") -> str:
     """A row: a user's sums of a day, or of a part in a month."""
     return _key(shard, f"u:{user}:{_compact(period)}{part and ':'}{part}")
+
+
+def month_keys(shard: int, month: str, places: Iterable[tuple[str, str]]) -> list[str]:
+    """The rows of some users and parts in a month: many keys at once."""
+    begin, _, end = user_key(shard, "\n", month).partition("\n")
+    return [f"{begin}{user}{end}:{part}" for user, part in places]
 
 
 def total_key(shard: int, period: str, part: str = "") -> str:

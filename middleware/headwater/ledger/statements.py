@@ -148,10 +148,17 @@ class Statements:
         """The chunks of a statement in the order of its numbers, a few at a time; of some shards, or of all.
 
         Raises:
-            LedgerError: rows are missing.
+            LedgerError: rows are missing; or, at the end of all, they are not those that were frozen.
         """
+        digest = rows_digest()
         for canonical, links in self._chunks(head, shards):
+            digest = rows_digest(digest, canonical)
             yield chunks.content(canonical, links)
+        if shards is None and (digest.hex() != head.rows_sha256 or head.sealed() != head):
+            raise LedgerError(
+                f"{head.month}: the rows are not those that were frozen; the store was changed by another hand: "
+                f"headwater close --verify {head.month}"
+            )
 
     def _chunks(self, head: Head, shards: Collection[int] | None = None) -> Iterator[tuple[bytes, bytes]]:
         places = [
