@@ -13,6 +13,10 @@ from headwater.ledger.redis import Store
 from headwater.ledger.rows import Sums
 
 _CHUNK: Final = 500
+_ROWS: Final = 200
+"""Rows in one command: 0.4 ms of the server's time where 500 take one, of which others have a turn in between."""
+_TOGETHER: Final = 10
+"""Commands on their way at once."""
 _BUCKETS: Final = 64
 _STANDING_TRIES: Final = 100
 
@@ -50,10 +54,13 @@ class Books:
     def read_rows(self, keys: Sequence[str]) -> list[Sums | None]:
         """The rows under some keys of one shard; None where there is none."""
         found: list[Sums | None] = []
-        for at in range(0, len(keys), _CHUNK):
+        for begin in range(0, len(keys), _ROWS * _TOGETHER):
             with refusals():
-                values = self.store.client.mget(keys[at : at + _CHUNK])
-            found += [None if value is None else _row(value) for value in values]
+                pipeline = self.store.client.pipeline(transaction=False)
+                for at in range(begin, min(begin + _ROWS * _TOGETHER, len(keys)), _ROWS):
+                    pipeline.mget(keys[at : at + _ROWS])
+                replies = pipeline.execute()
+            found += [None if value is None else _row(value) for values in replies for value in values]
         return found
 
     def indexed(self, shard: int, month: str) -> Iterator[list[tuple[str, str]]]:
