@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from headwater import catalog, config
 from headwater.errors import ConfigError, LedgerError
-from headwater.ledger import books, closing, rows, schema
+from headwater.ledger import books, chunks, rows, schema
+from headwater.ledger.chunks import Kept
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import NOTHING, Sums
@@ -249,8 +250,8 @@ def test_rows_that_are_not_those_that_were_frozen_are_not_reported(add: Add, sto
     reader = add(of(1))
     head = closed(store, MONTH)
     (key,) = store.client.keys("hw2:*:f:*")
-    other = closing.chunks.chunk(
-        [(ADA, [closing.Kept(MONTH, ("m", "s"), rows.sums_of(of(2)))])], month=MONTH, shard=0, first=1, secret=b"s"
+    other = chunks.chunk(
+        [(ADA, [Kept(MONTH, ("m", "s"), rows.sums_of(of(2)))])], month=MONTH, shard=0, first=1, secret=b"s"
     )
     store.client.set(key, other.packed)
 
@@ -270,8 +271,5 @@ def test_a_closed_month_of_nobody_is_a_statement_of_nothing(store: Store) -> Non
 
 def test_a_line_of_nobody_has_a_name_for_people() -> None:
     sums: Sums = NOTHING
-    assert [Line(*each, MONTH, sums).name for each in ((None, None), (ADA, None), (ADA, "ada"))] == [
-        "(erased)",
-        ADA,
-        "ada",
-    ]
+    found = [Line(user, label, MONTH, sums).name for user, label in ((None, None), (ADA, None), (ADA, "ada"))]
+    assert found == ["(erased)", ADA, "ada"]
