@@ -75,7 +75,8 @@ def test_a_stream_has_the_rows_of_the_statement_and_their_labels(
     for name in ("_CHUNK", "_ROWS", "_TOGETHER", "_BUCKETS"):
         monkeypatch.setattr(books, name, 2)
     users = [f"{n:032x}" for n in range(7)]
-    store.set_labels({users[3]: "ada", users[5]: "=x"})
+    labels = {users[3]: "ada", users[5]: "=x", users[6]: 'Lovelace, "Ada"\n\u00e9'}
+    store.set_labels(labels)
     reader = add(*(of(n, user=user, model=f"m{n % 3}") for n, user in enumerate([*users, *users])))
     told: list[tuple[int, float]] = []
 
@@ -86,7 +87,8 @@ def test_a_stream_has_the_rows_of_the_statement_and_their_labels(
     assert accounts(reader, MONTH).rules(14) == made.counted_by
     assert told[-1] == (7, 1.0)
     assert [row["user"] for row in as_csv(reader)] == [line.user for line in lines]
-    assert {row["label"] for row in as_csv(reader)} == {"", "ada", "'=x"}
+    assert {row["label"] for row in as_csv(reader)} == {"", "ada", "'=x", labels[users[6]]}
+    assert {row["user"]: row["label"] for row in as_json(reader)["rows"] if row["label"]} == labels
     assert "statement" not in as_csv(reader)[0]
     assert len(as_json(reader)["rows"]) == 7
 

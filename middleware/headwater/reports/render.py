@@ -3,11 +3,11 @@ JSON come in pieces, as they are read: a month may have millions of accounts."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import Any, Final
 
 from headwater import money
@@ -23,6 +23,18 @@ from headwater.reports.statement import Statement
 from headwater.reports.table import table
 
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
+_SPECIAL: Final = re.compile(r'[,"\r\n]').search
+_COUNTS: Final = 5
+_BEHIND: Final = 17
+"""The columns of quantities stand between these."""
+_CSV_KNOWN: Final = ",".join(["%s"] * len(COLUMNS))
+_CSV_UNKNOWN: Final = ",".join(["%s" if not _COUNTS <= at < _BEHIND else "" for at in range(len(COLUMNS))])
+_JSON_KNOWN: Final = ", ".join(
+    f'"{name}": "%s"' if _COUNTS <= at < _BEHIND else f'"{name}": %s' for at, name in enumerate(COLUMNS)
+)
+_JSON_UNKNOWN: Final = ", ".join(
+    f'"{name}": null' if _COUNTS <= at < _BEHIND else f'"{name}": %s' for at, name in enumerate(COLUMNS)
+)
 _REQUESTS: Final = FIELDS.index("requests_count")
 
 
@@ -47,26 +59,33 @@ def csv_pieces(accounts: Accounts, costs: Costs | None = None, tick: Tick = unwa
     A closed month's rows say in which statement they stand; its corrections are rows of the month that they correct.
     """
     closed = accounts.closed
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     behind = [] if closed is None else ["kind", "statement", "statement_sha256"]
-    writer.writerow(["month", "user", "label", *COLUMNS, *_bill(costs, NO_BILL), *behind])
-    yield out.getvalue()
+    yield ",".join(["month", "user", "label", *COLUMNS, *_bill(costs, NO_BILL), *behind]) + "\n"
     for batch in accounts.read(tick):
-        out.seek(0)
-        out.truncate()
-        made: list[list[Cell]] = []
+        texts = []
         for line in batch:
-            # What nobody knows, None, is an empty cell.
-            row = [line.month, line.user, guarded(line.label or ""), *cells(line.sums)]
+            text = f"{line.month},{_quoted(line.user or '')},{_quoted(guarded(line.label or ''))},{_csv_columns(line)}"
             if costs is not None:
-                row += _bill_of(costs, line, accounts.month).values()
+                text += "".join(f",{blank(each)}" for each in _bill_of(costs, line, accounts.month).values())
             if closed is not None:
                 kind = "account" if line.month == accounts.month else "correction"
-                row += (kind, closed.statement_number(line.number), closed.sha256)
-            made.append(row)
-        writer.writerows(made)
-        yield out.getvalue()
+                text += f",{kind},{closed.statement_number(line.number)},{closed.sha256}"
+            texts.append(text + "\n")
+        yield "".join(texts)
+
+
+def _csv_columns(line: Line) -> str:
+    """By a template: a writer that looks for what to quote in every cell takes a third longer."""
+    known = cells(line.sums)
+    return _CSV_KNOWN % known if known[_COUNTS] is not None else _CSV_UNKNOWN % (known[:_COUNTS] + known[_BEHIND:])
+
+
+def _quoted(text: str) -> str:
+    """A cell of CSV that may be any text."""
+    if text.isalnum() or not _SPECIAL(text):
+        return text
+    doubled = text.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def guarded(label: str) -> str:
@@ -95,7 +114,7 @@ def json_pieces(accounts: Accounts, costs: Costs | None = None, tick: Tick = unw
         own = [line for line in batch if line.month == month]
         found = rows.plus(found, total(own))
         if own:
-            yield between + ",\n    ".join(_text(_object(accounts, line, costs)) for line in own)
+            yield between + ",\n    ".join([_object(accounts, line, costs) for line in own])
             between = ",\n    "
     yield "],\n"
     requests_count = found[_REQUESTS]
@@ -133,22 +152,25 @@ def _corrections(accounts: Accounts, head: Head) -> Iterator[str]:
         for line in batch:
             if line.month != accounts.month:
                 found[line.month] = rows.plus(found.get(line.month, NOTHING), line.sums)
-                yield between + _text({"month": line.month, **_object(accounts, line, None)})
+                yield between + _object(accounts, line, None, before=f'"month": "{line.month}", ')
                 between = ",\n    "
     yield "],\n"
     totals = [{"month": month, **_named(sums)} for month, sums in sorted(found.items())]
     yield f'  "corrections_total": {_text(totals)},\n'
 
 
-def _object(accounts: Accounts, line: Line, costs: Costs | None) -> dict[str, Cell]:
-    number = {} if accounts.closed is None else {"statement": accounts.closed.statement_number(line.number)}
-    return {
-        **number,
-        "user": line.user,
-        "label": line.label,
-        **_named(line.sums),
-        **_bill_of(costs, line, accounts.month),
-    }
+def _object(accounts: Accounts, line: Line, costs: Costs | None, *, before: str = "") -> str:
+    """A line as JSON, by a template: what makes a dictionary first takes twice as long."""
+    if accounts.closed is not None:
+        before += f'"statement": "{accounts.closed.statement_number(line.number)}", '
+    known = cells(line.sums)
+    columns = _JSON_KNOWN % known if known[_COUNTS] is not None else _JSON_UNKNOWN % (known[:_COUNTS] + known[_BEHIND:])
+    bill = "" if costs is None else f", {_text(_bill_of(costs, line, accounts.month))[1:-1]}"
+    return f'{{{before}"user": {_string(line.user)}, "label": {_string(line.label)}, {columns}{bill}}}'
+
+
+def _string(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
 
 
 def _named(sums: Sequence[int]) -> dict[str, Cell]:
