@@ -135,6 +135,22 @@ def test_the_table_is_of_the_biggest_unless_all_are_wanted(headwater: Headwater)
     assert "others" not in headwater("report", "--month", "2026-10", "--top", "1", "--all").stdout
 
 
+def test_a_tariff_that_cannot_be_applied_is_told_beside_the_csv(
+    headwater: Headwater, store: Store, tmp_path: Path
+) -> None:
+    settings = tmp_path / "headwater.toml"
+    settings.write_text('[tariff]\ncurrency = "EUR"\nelectricity_per_kwh = "0.2"\n')
+    store.client.delete(schema.stream_key(0))
+
+    done = headwater("report", "--month", "2026-10", "--format", "csv", "--config", str(settings))
+
+    assert done.exit_code == 0
+    assert done.stderr.startswith("headwater: without costs: 2026-10: 3 of 3 requests are no longer kept one by one")
+    assert "cost_total" in done.stdout
+    without = headwater("report", "--month", "2026-10", "--no-cost", "--format", "csv", "--config", str(settings))
+    assert "cost_total" not in without.stdout
+
+
 def test_accounts_that_do_not_add_up_print_nothing(headwater: Headwater, store: Store) -> None:
     part = schema.part_of("llama-3.1-70b", "azure-westus3")
     store.client.delete(schema.user_key(0, BOB, "2026-10", part))

@@ -513,6 +513,49 @@ def test_what_is_no_head_and_what_is_of_a_later_version_is_told(store: Store, st
         chunks.content(chunk.canonical + b"?", chunk.links)
 
 
+def test_numbers_that_jump_and_links_that_are_gone_are_told(add: Add, store: Store, statements: Statements) -> None:
+    add(of(1))
+    head = closed(store, "2026-10")
+    place = 0, head.number, head.token, 0
+    found = chunks.chunk([(ADA, [])], month="2026-10", shard=0, first=2, secret=b"s")
+    store.client.set(schema.frozen_key(*place), found.packed)
+    with pytest.raises(LedgerError, match="2026-10: statement numbers jump from 0 to 2"):
+        statements.verify(head)
+    store.client.delete(schema.links_key(*place))
+
+    assert statements.of_user(head, ADA) == (0, [])
+    assert unlink(store, ADA) == 0
+
+
+@pytest.mark.parametrize("user", [ADA, ADA.upper(), "z" * 32, "é", "anonymous", "x" * 254])
+def test_any_user_is_linked_as_written(user: str) -> None:
+    made = chunks.chunk([(BOB, []), (user, [])], month="2026-10", shard=0, first=1, secret=b"s")
+
+    assert set(chunks.content(made.canonical, made.links).users) == {BOB, user}
+    place = chunks.place_of(made.links, 2, user)
+    assert place is not None
+    begin, nothing = chunks.erasure(made.links, place)
+    erased = made.links[:begin] + nothing + made.links[begin + len(nothing) :]
+    assert set(chunks.content(made.canonical, erased).users) == {BOB, None}
+    assert chunks.false_links(made.canonical, erased) == []
+
+
+def test_a_part_that_is_charged_for_the_first_time_meanwhile_is_frozen_under_its_name(
+    add: Add, store: Store, statements: Statements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(of(1))
+    parts, first = Books.parts, [True]
+
+    def late(self: Books, shard: int) -> dict[str, tuple[str, str]]:
+        return {} if first and first.pop() else parts(self, shard)
+
+    found = list(closing.live_rows(Books(store), 0, "2026-10"))
+    monkeypatch.setattr(Books, "parts", late)
+
+    assert list(closing.live_rows(Books(store), 0, "2026-10")) == found
+    assert found[0].kept.part == ("llama-3.1-70b", "azure-westus3")
+
+
 def test_a_user_who_cannot_stand_in_a_statement_is_named() -> None:
     with pytest.raises(LedgerError, match="of 300 bytes cannot stand in a statement"):
         chunks.chunk([("x" * 300, [])], month="2026-10", shard=0, first=1, secret=b"s")

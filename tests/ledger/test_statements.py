@@ -93,6 +93,18 @@ def test_a_stream_has_the_rows_of_the_statement_and_their_labels(
     assert len(as_json(reader)["rows"]) == 7
 
 
+def test_an_account_without_any_footprint_has_blanks_and_nulls(add: Add) -> None:
+    reader = add(of(1, amounts=None), of(2, user=BOB))
+
+    by_user = {row["user"]: row for row in as_csv(reader)}
+
+    assert (by_user[ADA]["energy_j"], by_user[ADA]["requests_without_footprint"]) == ("", "1")
+    rows_ = {row["user"]: row for row in as_json(reader)["rows"]}
+    assert (rows_[ADA]["energy_j"], rows_[ADA]["requests_without_footprint"]) == (None, 1)
+    assert rows_[BOB]["energy_j"] == by_user[BOB]["energy_j"]
+    assert list(rows_[ADA]) == list(rows_[BOB])
+
+
 def test_a_pass_over_an_open_month_reads_while_charges_come_and_adds_up(add: Add) -> None:
     users = [f"{n:032x}" for n in range(5)]
     reader = add(*(of(n, user=user) for n, user in enumerate(users)))
