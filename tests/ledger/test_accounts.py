@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from headwater.ledger import Ledger, schema
 from headwater.ledger.batch import Batch
+from headwater.ledger.closing import close
 from headwater.ledger.glance import glance, receipt_id
 from headwater.ledger.packing import pack
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Behind, Store
 from headwater.ledger.rows import FIELDS, sums_of
+from headwater.ledger.statements import Statements, unlink
 from headwater.records import AccountRow, Amounts, Charge
 from tests.ledger.strategies import charges
 from tests.ledger.support import (
@@ -240,6 +242,11 @@ def test_a_cluster_is_found_out_and_its_shards_add_up(own_server: Server, tmp_pa
         assert reader.receipt(some[7].request_id) == reader.receipt(some[7].request_id, some[7].user) == some[7]
         assert reader.document("5f0c") == "{}"
         assert len(list(reader.ledger_entries())) == 250
+        assert sums([row for row, _ in reader.month_entries(MONTH)]) == expected(some)
+        head = close(reader.books, MONTH, grace_hours=72, clock=lambda: 2e9, pause=lambda _: None)
+        assert head.total(MONTH)[0] == head.users_count == 250
+        assert Statements(reader.books).verify(head) == 0
+        assert unlink(reader.books.store, some[7].user) == 1
     assert own_server.command("HGET", "hw2:meta", "shards") == "64"
 
 

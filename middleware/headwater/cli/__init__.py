@@ -88,6 +88,7 @@ def _options(
 for _module in (
     "serve",
     "report",
+    "close",
     "recompute",
     "doctor",
     "estimate",

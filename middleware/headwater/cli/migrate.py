@@ -28,7 +28,7 @@ def migrate(settings: ConfigOption = None) -> None:
         with progress("users") as stage:
             count = migrated(
                 data_dir=loaded.ledger.data_dir,
-                redis_url=loaded.ledger.redis_url,
+                redis_url=loaded.ledger.endpoint,
                 now_ms=int(time.time() * 1000),
                 tick=stage("moving"),
             )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,6 +16,9 @@ from headwater.cli import ConfigOption, app, explained, place
 from headwater.cli.progress import progress
 from headwater.errors import ConfigError, LedgerError
 from headwater.printable import printable
+
+TOP_COUNT: Final = 50
+HELD_CHARACTERS: Final = 1024 * 1024
 
 
 class ReportFormat(StrEnum):
@@ -28,38 +33,78 @@ class ReportFormat(StrEnum):
 def report(
     month: Annotated[str | None, typer.Option(help="Calendar month in UTC, like 2026-11. Default: this month.")] = None,
     output_format: Annotated[ReportFormat, typer.Option("--format", help="What to print.")] = ReportFormat.TABLE,
+    top_count: Annotated[
+        int,
+        typer.Option("--top", min=1, help="So many accounts in the table, most energy first; the others in one line."),
+    ] = TOP_COUNT,
+    every: Annotated[bool, typer.Option("--all", help="All accounts in the table.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="A closed month's accounts as they are now, with what was charged since.")
+    ] = False,
     without_cost: Annotated[
         bool,
-        typer.Option("--no-cost", help="Leave the cost out: it is added up from every single charge of the month."),
+        typer.Option(
+            "--no-cost",
+            help="Leave the cost out: it is added up from every single charge of the month, with all accounts in memory.",
+        ),
     ] = False,
     settings: ConfigOption = None,
 ) -> None:
     """Print the usage statement of a month: energy, water and carbon per user, and cost where the settings have a tariff.
-    Works with and without a running server.
+    Of a closed month, what was frozen: the same each time. Works with and without a running server.
+
+    csv and json have every account, in the order of the store, and are written as they are read.
 
     \b
     Examples:
       headwater report
       headwater report --month 2026-11 --format csv > november.csv
+      headwater report --month 2026-11 --live --top 10
       headwater report --format json | jq '.rows[] | {user, energy_j}'
     """
     from headwater.ledger import Reader
-    from headwater.reports import as_csv, as_json, as_table, costs, month_now, statement
+    from headwater.reports import accounts, costs, csv_pieces, json_pieces, month_now, since_words, table
     from headwater.tariffs import Pricing
 
     with explained():
         loaded = config.load(settings)
         pricing = Pricing(loaded)
-        with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader:
-            made = statement(reader, month if month is not None else month_now(time.time()))
-            found = None
+        with (
+            Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader,
+            progress("accounts") as stage,
+        ):
+            found = accounts(reader, month if month is not None else month_now(time.time()), live=live)
+            priced = None
             if pricing and not without_cost:
-                with progress("charges") as stage:
-                    found = costs(reader, made, pricing, stage("adding up costs"))
-    if found is not None and found.reason and output_format is ReportFormat.CSV:
-        typer.echo(f"headwater: without costs: {printable(found.reason)}", err=True)
-    render = {ReportFormat.TABLE: as_table, ReportFormat.CSV: as_csv, ReportFormat.JSON: as_json}[output_format]
-    typer.echo(render(made, found), nl=False)
+                found = found.held(stage("reading accounts"))
+                with progress("charges") as charges:
+                    priced = costs(reader, found.statement(), pricing, charges("adding up costs"))
+            tick = stage("reading accounts")
+            if output_format is ReportFormat.TABLE:
+                typer.echo(table(found, priced, top=None if every else top_count, tick=tick), nl=False)
+                return
+            pieces = csv_pieces if output_format is ReportFormat.CSV else json_pieces
+            for piece in held_back(pieces(found, priced, tick)):
+                sys.stdout.write(piece)
+            sys.stdout.flush()
+    for told in since_words(found.month, found.since):
+        typer.echo(f"headwater: {told}", err=True)
+    if priced is not None and priced.reason and output_format is ReportFormat.CSV:
+        typer.echo(f"headwater: without costs: {printable(priced.reason)}", err=True)
+
+
+def held_back(pieces: Iterable[str]) -> Iterator[str]:
+    """The same pieces; but as long as they are not many, none before all are there: what fails has then printed nothing."""
+    first: list[str] = []
+    size = 0
+    rest = iter(pieces)
+    for piece in rest:
+        first.append(piece)
+        size += len(piece)
+        if size > HELD_CHARACTERS:
+            break
+    yield from first
+    yield from rest
 
 
 @app.command()

@@ -6,28 +6,24 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import platformdirs
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
-    SecretStr,
     StringConstraints,
     field_validator,
     model_validator,
 )
 
+from headwater.config.ledger import LedgerSettings
 from headwater.config.lines import Lines, Misplaced
 from headwater.config.prices import Currency, Day, Price
-from headwater.endpoint import Endpoint
+from headwater.config.section import Name, Section
 from headwater.records import Hosting, Hydro, Precision, WueBasis, WueMethod
 from headwater.units import MOST_G_PER_KWH, MOST_L_PER_KWH, MOST_PUE, MOST_WET_BULB_C
 
-_Name = Annotated[str, StringConstraints(min_length=1)]
 # It becomes part of keys and statements.
 _PlaceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 
@@ -36,87 +32,17 @@ Reports = Literal["use", "ignore"]
 """`use`: energy that an upstream reports is charged where it is plausible, in preference to the model."""
 
 
-_LOGIN: Final = ("username", "password", "password_file", "tls_ca", "tls_cert", "tls_key", "replicas")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LedgerSettings(_Section):
-    """`[ledger]`. Without `redis_url` a real server of our own is started in `data_dir`; with it, the settings below say how
-    to log in there, and what to wait for.
-
-    `journal_bytes`: the most that each process keeps on disk of what the store does not have yet. `when_full`: what becomes
-    of new requests then. `count`: they pass, and their charges are lost, counted and reported; `refuse`: 503.
-    """
-
-    redis_url: str | None = Field(default=None, repr=False)
-    username: _Name | None = None
-    password: SecretStr | None = None
-    """Rather in the environment, HEADWATER_REDIS_PASSWORD, or in a file."""
-    password_file: Path | None = None
-    """Read at each connection."""
-    tls_ca: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    replicas: Annotated[int, Field(ge=0)] | None = None
-    """How many replicas must have a charge before the journal lets go of it; None: one, where the server has any."""
-    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("headwater"))
-    journal_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30  # eleven hours of 50 requests/s
-    when_full: Literal["count", "refuse"] = "count"
-
-    @field_validator("data_dir", "password_file", "tls_ca", "tls_cert", "tls_key")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        try:
-            return None if value is None else value.expanduser().absolute()
-        except RuntimeError as error:  # no such user, or a user without a home
-            raise ValueError(f"{error}; write the whole path") from None
-
-    @field_validator("redis_url")
-    @classmethod
-    def _is_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            Endpoint(url=value)
-        return value
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        given = [name for name in _LOGIN if getattr(self, name) is not None]
-        if self.redis_url is None and given:
-            raise ValueError(f"{given[0]} is for the server that redis_url names; give that, or leave {given[0]} out")
-        _ = self.endpoint
-        return self
-
-    @property
-    def endpoint(self) -> Endpoint | None:
-        """The server that somebody else runs, with the login; None: our own."""
-        if self.redis_url is None:
-            return None
-        return Endpoint(
-            url=self.redis_url,
-            username=self.username,
-            password=None if self.password is None else self.password.get_secret_value(),
-            password_file=self.password_file,
-            tls_ca=self.tls_ca,
-            tls_cert=self.tls_cert,
-            tls_key=self.tls_key,
-            replicas_count=self.replicas,
-        )
-
-
-class IdentitySettings(_Section):
+class IdentitySettings(Section):
     """`[identity]`. `from`: rules in their order. `labels`: label -> the rule that finds the user, a colon, and the SHA-256
     (hex) of the API key or user id: `api-key:0f1e...`, `header:x-user-id:0f1e...`, `identify:0f1e...`."""
 
-    rules: tuple[_Name, ...] = Field(default=("api-key",), alias="from")
+    rules: tuple[Name, ...] = Field(default=("api-key",), alias="from")
     labels: dict[str, Annotated[str, StringConstraints(pattern=r"^(api-key|header:[^:]+|identify):[0-9a-f]{64}$")]] = (
         Field(default_factory=dict)
     )
 
 
-class DeploymentSettings(_Section):
+class DeploymentSettings(Section):
     """`[[deployment]]`: which hardware serves which models of the request. Names are catalog entries.
 
     `name`: entries with one name are one deployment, in one process and across all that share a store: what they have in
@@ -124,10 +50,10 @@ class DeploymentSettings(_Section):
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
-    match: tuple[_Name, ...] = ("*",)
+    match: tuple[Name, ...] = ("*",)
     model: str | None = None
     """None: the catalog entry with the name that the request gives."""
-    hardware: _Name
+    hardware: Name
     accelerators: Annotated[int, Field(ge=1)] | None = None
     """That hold one copy of the model together."""
     replicas: Annotated[int, Field(ge=1)] = 1
@@ -136,8 +62,8 @@ class DeploymentSettings(_Section):
     precision: Precision | None = None
     """None: the one that the model was published in."""
     cache_precision: Literal["bf16", "fp8"] = "bf16"
-    engine: _Name
-    site: _Name = "us-average"
+    engine: Name
+    site: Name = "us-average"
     hosting: Hosting = "own"
     """`hosted`: others use the server too, unseen; then neither concurrency nor time seen here is the server's."""
     concurrency: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
@@ -152,13 +78,13 @@ class DeploymentSettings(_Section):
         return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:16]
 
 
-class Figure(_Section):
+class Figure(Section):
     """A figure of the operator's own. A number alone has no range."""
 
     value: float
     low: float
     high: float
-    source: _Name = "headwater.toml"
+    source: Name = "headwater.toml"
     checked: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
 
     @model_validator(mode="before")
@@ -223,11 +149,11 @@ _Celsius = Annotated[
 ]
 
 
-class GridSettings(_Section):
+class GridSettings(Section):
     """`[[grid]]`: electricity of the operator's own; what is not given is taken from the catalog's entry `like`."""
 
     name: _PlaceName
-    like: _Name | None = None
+    like: Name | None = None
     """None: the catalog's entry of the same name."""
     year: str | None = None
     carbon_g_per_kwh: _Grams | None = None
@@ -236,24 +162,24 @@ class GridSettings(_Section):
     ewif_withdrawal_l_per_kwh: _Litres | None = None
 
 
-class SiteSettings(_Section):
+class SiteSettings(Section):
     """`[[site]]`: a site of the operator's own; what is not given is taken from the catalog's entry `like`.
 
     `hours`: a CSV file with the carbon of the grid and the wet-bulb temperature hour by hour; relative to the settings file.
     """
 
     name: _PlaceName
-    like: _Name | None = None
+    like: Name | None = None
     """None: the catalog's entry of the same name."""
-    grid: _Name | None = None
+    grid: Name | None = None
     year: str | None = None
     pue: _Pue | None = None
     wue_l_per_it_kwh: _Litres | None = None
     wue_basis: WueBasis | None = None
     wue_category: str | None = None
     wue_method: WueMethod | None = None
-    tower: _Name | None = None
-    curve: _Name | None = None
+    tower: Name | None = None
+    curve: Name | None = None
     wet_bulb_c: _Celsius | None = None
     market_g_per_kwh: _Grams | None = None
     hours: Path | None = None
@@ -276,7 +202,7 @@ class SiteSettings(_Section):
         return self
 
 
-class TariffSettings(_Section):
+class TariffSettings(Section):
     """`[[tariff]]`: prices from a day on. A number of more than 15 digits is written as a text."""
 
     valid_from: Day | None = None
@@ -284,25 +210,25 @@ class TariffSettings(_Section):
     currency: Currency
     electricity_per_kwh: Price | None = None
     water_per_m3: Price | None = None
-    servers: dict[_Name, Price] = Field(default_factory=dict)
+    servers: dict[Name, Price] = Field(default_factory=dict)
     """Price of a whole server, by catalog name."""
 
 
-class TrainingSettings(_Section):
+class TrainingSettings(Section):
     """`[training]`: show a share of the models' training beside each charge. Off unless given."""
 
     requests: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     """Over how many requests a training is spread evenly."""
 
 
-class FactorSettings(_Section):
+class FactorSettings(Section):
     """`[factors]`."""
 
-    set: _Name = "current-2026.11"
+    set: Name = "current-2026.11"
     hydro: Hydro | None = None
 
 
-class DisclosureSettings(_Section):
+class DisclosureSettings(Section):
     """`[disclosure]`. `usage`: fold into the reply's usage; `top`: to the end of the object that contains it; `off`: headers
     and receipts only. `compat`: say it in the words of others too, on OpenAI's routes. `cost`: receipts over HTTP show
     what a request cost by the `[[tariff]]`; whoever sees it can work out the prices."""
@@ -318,26 +244,26 @@ class DisclosureSettings(_Section):
         return self
 
 
-class MeteringSettings(_Section):
+class MeteringSettings(Section):
     """`[metering]`: what becomes of energy that upstreams report."""
 
     reports: Reports = "use"
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """`[limits]`. Bytes of a JSON reply held for its header, and of bodies kept for metering."""
 
     hold_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024
     meter_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
 
 
-class FallbackSettings(_Section):
+class FallbackSettings(Section):
     """`[fallback]`: what stands in for a model that the catalog does not know. Off unless given."""
 
-    model: _Name = "generic-wide"
+    model: Name = "generic-wide"
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything an operator can set; every part has a default."""
 
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)

@@ -4,7 +4,6 @@ and with memory for a few thousand rows at a time."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from headwater.errors import LedgerError
@@ -15,6 +14,10 @@ from headwater.ledger.redis import Store
 from headwater.ledger.rows import Sums
 
 _CHUNK: Final = 500
+_ROWS: Final = 200
+"""Rows in one command: 0.4 ms of the server's time where 500 take one, of which others have a turn in between."""
+_TOGETHER: Final = 10
+"""Commands on their way at once."""
 _BUCKETS: Final = 64
 _STANDING_TRIES: Final = 100
 
@@ -52,38 +55,61 @@ class Books:
     def read_rows(self, keys: Sequence[str]) -> list[Sums | None]:
         """The rows under some keys of one shard; None where there is none."""
         found: list[Sums | None] = []
-        for at in range(0, len(keys), _CHUNK):
+        for begin in range(0, len(keys), _ROWS * _TOGETHER):
             with refusals():
-                values = self.store.client.mget(keys[at : at + _CHUNK])
-            found += [None if value is None else _row(value) for value in values]
+                pipeline = self.store.client.pipeline(transaction=False)
+                for at in range(begin, min(begin + _ROWS * _TOGETHER, len(keys)), _ROWS):
+                    # As a command: the driver's pipeline for clusters refuses the method, which could meet many shards.
+                    pipeline.execute_command("MGET", *keys[at : at + _ROWS])
+                replies = pipeline.execute()
+            found += [None if value is None else _row(value) for values in replies for value in values]
         return found
 
     def indexed(self, shard: int, month: str) -> Iterator[list[tuple[str, str]]]:
         """Who has rows in a month: (user, part), sorted by user within a bucket, many at a time."""
+        for _, places in self._indexed(shard, month):
+            yield places
+
+    def _indexed(self, shard: int, month: str) -> Iterator[tuple[float, list[tuple[str, str]]]]:
+        """The same, and the share of all buckets that is done with them."""
         with refusals():
             bitmap = self.store.client.get(schema.buckets_key(shard, month))
         buckets = list(schema.buckets_in(bitmap))
         for at in range(0, len(buckets), _BUCKETS):
+            some = buckets[at : at + _BUCKETS]
             with refusals():
                 pipeline = self.store.client.pipeline(transaction=False)
-                for bucket in buckets[at : at + _BUCKETS]:
+                for bucket in some:
                     pipeline.smembers(schema.index_key(shard, month, bucket))
                 found = pipeline.execute()
-            yield [schema.user_and_part(member.decode()) for members in found for member in sorted(members)]
+            yield (
+                (at + len(some)) / len(buckets),
+                [place for members in found for place in sorted(schema.user_and_part(m.decode()) for m in members)],
+            )
 
     def user_parts(self, shard: int, month: str) -> Iterator[tuple[str, str, Sums]]:
         """Every row of a month: user, part, sums; a user's rows stand together."""
         for places in self.indexed(shard, month):
-            found = self.read_rows([schema.user_key(shard, user, month, part) for user, part in places])
+            found = self.read_rows(schema.month_keys(shard, month, places))
             for (user, part), sums in zip(places, found, strict=True):
                 if sums is not None:
                     yield user, part, sums
 
+    def user_batches(self, shard: int, month: str) -> Iterator[tuple[float, list[tuple[str, Sums]]]]:
+        """Every user's month, all parts together, many at a time; and the share of all that is done with them."""
+        for done_ratio, places in self._indexed(shard, month):
+            found = self.read_rows(schema.month_keys(shard, month, places))
+            by_user: dict[str, Sums] = {}
+            for (user, _), sums in zip(places, found, strict=True):
+                if sums is not None:
+                    known = by_user.get(user)
+                    by_user[user] = sums if known is None else rows.plus(known, sums)
+            yield done_ratio, list(by_user.items())
+
     def user_months(self, shard: int, month: str) -> Iterator[tuple[str, Sums]]:
         """Every user's month, all parts together."""
-        for user, found in groupby(self.user_parts(shard, month), key=lambda each: each[0]):
-            parts = [sums for _, _, sums in found]
-            yield user, parts[0] if len(parts) == 1 else rows.total(parts)
+        for _, found in self.user_batches(shard, month):
+            yield from found
 
     def user_days(self, shard: int, day: str) -> Iterator[tuple[str, Sums]]:
         """Every user's day."""
@@ -141,9 +167,9 @@ class Books:
             keys = [schema.total_key(shard, month, part) for part in self.parts(shard)]
             with refusals():
                 pipeline = self.store.client.pipeline(transaction=False)
-                pipeline.mget([*keys, filler])
+                pipeline.execute_command("MGET", *keys, filler)
                 pipeline.xrevrange(schema.stream_key(shard), count=1)
-                pipeline.mget([*keys, filler])
+                pipeline.execute_command("MGET", *keys, filler)
                 pipeline.hlen(schema.parts_key(shard))
                 before, last, after, parts_count = pipeline.execute()
             if before == after and parts_count == len(keys):  # sums only grow: no charge of the month in between
@@ -203,6 +229,19 @@ class Books:
         with refusals():
             found = [self.store.client.hgetall(schema.labels_key(shard)) for shard in self.shards]
         return {user.decode(): label.decode() for row in found for user, label in row.items()}
+
+    def labels_of(self, shard: int, users: Sequence[str]) -> dict[str, str]:
+        """The operator's labels of some users of a shard."""
+        key = schema.labels_key(shard)
+        found: dict[str, str] = {}
+        with refusals():
+            if not users or not self.store.client.hlen(key):
+                return found
+            for at in range(0, len(users), _CHUNK):
+                some = users[at : at + _CHUNK]
+                values = self.store.client.hmget(key, some)
+                found |= {user: label.decode() for user, label in zip(some, values, strict=True) if label is not None}
+        return found
 
 
 def _row(value: bytes) -> Sums:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from headwater.endpoint import Endpoint
 from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import rows, schema
 from headwater.ledger.books import Books
@@ -266,7 +267,7 @@ def _set(pipeline: Any, key: str, sums: Sums, ttl_s: int) -> None:
 
 
 def migrated(
-    *, data_dir: Path, redis_url: str | None, now_ms: int, tick: Tick = lambda _count, _ratio: None
+    *, data_dir: Path, redis_url: str | Endpoint | None, now_ms: int, tick: Tick = lambda _count, _ratio: None
 ) -> int | None:
     """Move the ledger of an installation; see `migrate`."""
     with reached(data_dir=data_dir, redis_url=redis_url) as store:

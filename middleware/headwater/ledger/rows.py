@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from operator import add, attrgetter
+from operator import add, attrgetter, sub
 from struct import Struct, error
 from typing import Final
 
@@ -81,6 +81,16 @@ def total(parts: Iterable[Sums]) -> Sums:
 def plus(one: Sums, other: Sums) -> Sums:
     """Two rows added, field by field."""
     return tuple(map(add, one, other))
+
+
+def minus(one: Sums, other: Sums) -> Sums:
+    """What a row has more than another, field by field."""
+    return tuple(map(sub, one, other))
+
+
+def of_now(sums: Sequence[int]) -> Sums:
+    """Sums of a version that knew fewer fields, or more."""
+    return (*sums, *NOTHING)[: len(FIELDS)]
 
 
 def increments(sums: Sums) -> tuple[bytes, ...]:

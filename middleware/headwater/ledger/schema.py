@@ -9,7 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -66,6 +66,13 @@ def period_start_ms(period: str) -> int:
     return int(datetime.strptime(f"{period}-01"[:10], "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000
 
 
+def month_end_ms(month: str) -> int:
+    """The first millisecond after `2026-11`. Raises ValueError when it is no month."""
+    day = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    year, index = divmod(day.year * 12 + day.month, 12)
+    return period_start_ms(f"{year:04}-{index + 1:02}")
+
+
 def is_month(period: str) -> bool:
     """Whether a period is a month, not a day."""
     return len(period) == 7
@@ -99,6 +106,15 @@ def basis_key(document_hash: str) -> str:
 def in_flight_key(deployment: str) -> str:
     """Worker -> what it has in flight on a deployment, and when it said so; gone soon after the last one."""
     return f"{PREFIX}load:{deployment}"
+
+
+# What must change as one when a month is closed, on one node of a cluster.
+HEADS: Final = f"{PREFIX}{{closed}}:heads"
+"""Number of a closed month's statement -> what it says; written once each, never changed, never expires."""
+ATTEMPT: Final = f"{PREFIX}{{closed}}:attempt"
+"""The closing under way, or one that was killed: whose it is, and what it has written."""
+CLOSER: Final = f"{PREFIX}{{closed}}:closer"
+"""Who closes now; gone soon after its last sign of life."""
 
 
 # -- keys of one shard -------------------------------------------------------------------------------------------------
@@ -156,6 +172,12 @@ def user_key(shard: int, user: str, period: str, part: str = "") -> str:
     return f"{_tag(shard)}u:{user}:{_compact(period, part)}"
 
 
+def month_keys(shard: int, month: str, places: Iterable[tuple[str, str]]) -> list[str]:
+    """The rows of some users and parts in a month: many keys at once."""
+    begin, _, end = user_key(shard, "\n", month).partition("\n")
+    return [f"{begin}{user}{end}:{part}" for user, part in places]
+
+
 def total_key(shard: int, period: str, part: str = "") -> str:
     """A row: everybody's sums of a day, or of a part in a month, on this shard."""
     return f"{_tag(shard)}t:{_compact(period, part)}"
@@ -174,6 +196,16 @@ def receipts_bucket(receipt_id: bytes) -> int:
 def receipts_key(shard: int, bucket: int) -> str:
     """What receipts are found by -> stream id of the charge, for the requests of half a minute."""
     return _key(shard, f"q:{bucket:x}")
+
+
+def frozen_key(shard: int, number: int, token: str, chunk: int) -> str:
+    """Rows of a closed month's statement, packed; the token is of the closing that wrote them."""
+    return _key(shard, f"f:{number}:{token}:{chunk}")
+
+
+def links_key(shard: int, number: int, token: str, chunk: int) -> str:
+    """Whose rows stand in a packed chunk: kept beside it, so that it can be forgotten."""
+    return _key(shard, f"l:{number}:{token}:{chunk}")
 
 
 def bucket_of(user: str) -> int:

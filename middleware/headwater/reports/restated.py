@@ -11,7 +11,8 @@ from typing import Any, Final
 from headwater.printable import printable
 from headwater.records import AccountRow, FactorSet
 from headwater.reports.recompute import Restatement
-from headwater.reports.render import ML, WH, G, blank, guarded, is_unknown, values, with_range
+from headwater.reports.render import blank, guarded, values
+from headwater.reports.table import ML, WH, G, is_unknown, with_range
 from headwater.tables import aligned, rule, widths
 
 _HEAD: Final = ("user", "requests", "", "as charged", "(low to high)", "recomputed", "(low to high)")

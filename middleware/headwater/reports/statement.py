@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -81,12 +82,14 @@ def statement(reader: Reader, month: str) -> Statement:
                 f"{month}: the accounts' {name} add up to {getattr(total, name)}, the ledger's own total is {getattr(kept, name)}; "
                 "if charges came in meanwhile, ask again, else the store was changed by another hand"
             )
-    return Statement(month=month, rows=rows, total=total, counted_by=_counted_by(reader, month, total.requests_count))
+    return Statement(
+        month=month, rows=rows, total=total, counted_by=counted_by(reader, reader.bases(month), total.requests_count)
+    )
 
 
-def _counted_by(reader: Reader, month: str, requests_count: int) -> tuple[CountedBy, ...]:
+def counted_by(reader: Reader, bases: Mapping[str, int], requests_count: int) -> tuple[CountedBy, ...]:
+    """By which rules so many requests were charged. `bases`: hash of a deployment's document -> requests."""
     counts: Counter[CountedBy] = Counter()
-    bases = reader.bases(month)
     rest_count = requests_count - sum(bases.values())
     if rest_count > 0:  # charged by a version that did not keep this
         counts[_rules(None)] += rest_count
