@@ -326,6 +326,61 @@ def test_a_mark_whose_server_died_is_in_doubt(own_server: Server) -> None:
     eventually(policy.done)
 
 
+def test_what_waitaof_confirms_is_believed_once_an_fsync_has_begun_and_ended_since(server: Server) -> None:
+    now_s = 0.0
+    policy = WaitAof(server.url, monotonic=lambda: now_s)
+    policy.begin()
+    eventually(lambda: policy.done() or policy._due_s is not None)
+
+    assert policy.done() is False
+    now_s = 1.4
+    assert policy.done() is False
+    now_s = 1.5
+    eventually(policy.done)
+
+    policy.cancel()
+
+
+def test_a_file_that_cannot_be_written_is_not_durable(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = WaitAof(server.url, fsync_s=0.0)
+    policy.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(durability, "_WRITES", b"aof_last_write_status:err")
+        eventually(lambda: policy.done() or policy._is_written)
+        assert policy.done() is False
+    eventually(policy.done)
+
+    policy.cancel()
+
+
+def test_a_server_that_does_not_tell_of_its_fsyncs_is_given_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durability, "_FSYNCS", b"told nowhere")
+    monkeypatch.setattr(durability, "_NO_FSYNC", b"told nowhere:0")
+    now_s = 0.0
+    policy = WaitAof(server.url, delay=SafeDelay(delay_s=2.5, monotonic=lambda: now_s))
+    policy.begin()
+    eventually(lambda: policy.done() or not policy._supported)
+
+    assert policy.done() is False
+    now_s = 2.5
+    assert policy.done() is True
+
+    policy.cancel()
+
+
+def test_a_replica_that_is_waited_for_must_have_it_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durability, "_WAIT_MS", 1)
+    policy = WaitAof(server.url, replicas_count=1, fsync_s=0.0)
+    policy.begin()
+
+    eventually(lambda: policy.done() or int(server.command("HGET", "hw1:meta", "marks")) > 3)
+    assert policy.done() is False
+
+    policy.cancel()
+
+
 def test_damage_is_counted_and_costs_only_its_record(store: Store, server: Server, tmp_path: Path) -> None:
     journal = write(tmp_path, [charge(n) for n in range(5)])
     path = next(journal.folder.glob("[0-9]*.log"))
