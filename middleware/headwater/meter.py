@@ -118,8 +118,10 @@ class Meter:
 
     def open(self, charge: Charge, served: Served) -> None:
         """Note an exchange in the journal, as it would be charged if this process died now."""
-        self._document(served)
-        self.ledger.provisional(charge)
+        try:
+            self._document(served)
+        finally:  # a disk that has no room for the document may have some for this
+            self.ledger.provisional(charge)
 
     def _document(self, served: Served) -> None:
         if served.deployment_hash and served.deployment_hash not in self._documented:
@@ -160,10 +162,12 @@ class Meter:
 
     def enter(self, charge: Charge, served: Served) -> None:
         """Write a final charge into the journal and the metrics, unless another sighting of it was charged."""
-        self._document(served)
-        if self.ledger.charge(charge):
-            self.telemetry.charged(charge)
-            self._note_report(charge.observation)
+        try:
+            self._document(served)
+        finally:  # a disk that is full refuses both; the ledger keeps the charge until there is room
+            if self.ledger.charge(charge):
+                self.telemetry.charged(charge)
+                self._note_report(charge.observation)
 
     def user(self, scope: Mapping[str, Any]) -> str:
         """The pseudonym that a request is charged to. An operator's rule that fails finds nobody: `anonymous` pays."""
