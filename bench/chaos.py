@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import threading
 import time
 from array import array
 from collections import Counter
@@ -28,16 +27,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import chaos_load as load
-from chaos_arena import STATS, Arena, Heal
+from chaos_arena import STATS, Arena, Heal, Nursery, sleep
 from chaos_proxy import CUTS
 from chaos_worker import PROTECTIONS
 
 ROUNDS: Final = 6
-FAULTS_A_ROUND: Final = 40
+FAULTS_A_ROUND: Final = 60
 CALM_EXCHANGES: Final = 1_000
 _EVERY_REPLICATED: Final = 6
 """Of so many arenas, one has a replica and fails over; then the file is not set back."""
-_WEATHER: Final = (0.0, 0.02, 0.1, 0.3)
+# Of all requests, those whose connection is cut; one of these for each round.
+_WEATHER: Final = (0.0, 0.2, 0.3, 0.3, 0.4)
 _MOST_TOLD: Final = 20
 
 # Kind -> how often, against each other. What lasts (a full disk, no memory) is healed some faults later.
@@ -73,8 +73,10 @@ class Faults:
             "adopters racing": arena.race,
             "server stopped": lambda: arena.stall(self._rng.uniform(0.3, 0.7)),
             "server killed": lambda: arena.kill_server(self._rng.uniform(0.0, 0.2)),
-            "power lost": lambda: self._healed(arena.lose_power),
-            "failover": lambda: self._healed(lambda: arena.fail_over(self._rng.choice((0.0, 0.0, 3.5)))),
+            "power lost": lambda: self._healed(lambda: arena.lose_power(self._a_while(0.1, 0.7))),
+            "failover": lambda: self._healed(
+                lambda: arena.fail_over(self._rng.choice((None, self._a_while(0.1, 4.0))))
+            ),
         }
 
     def inject(self, count: int) -> None:
@@ -84,8 +86,12 @@ class Faults:
             self._kinds[kind]()
             if self._lasting and self._rng.random() < 0.5:
                 self._lasting.pop(0)()
-            threading.Event().wait(self._rng.uniform(0.0, 0.1))
+            sleep(self._rng.uniform(0.0, 0.06))
         self._heal()
+
+    def _a_while(self, least_s: float, most_s: float) -> Callable[[], None]:
+        seconds = self._rng.uniform(least_s, most_s)
+        return lambda: sleep(seconds)
 
     def _heal(self) -> None:
         while self._lasting:
@@ -117,10 +123,11 @@ class Run:
     def _minutes(self) -> float:
         return (time.monotonic() - self._began_s) / 60
 
-    def arena(self) -> None:
+    def arena(self, nursery: Nursery) -> None:
         """One folder, one server, some hundred faults."""
         options = self._arguments
         with Arena(
+            nursery,
             seed=options.seed * 10_000 + self.arenas,
             workers=options.workers,
             rate=options.rate,
@@ -149,6 +156,8 @@ class Run:
             f"{self._minutes():6.2f} min  {name}: {arena.faults_count() - before} faults, "
             f"{arena.sum('exchanges')} exchanges, {len(found)} differences"
         )
+        for difference in found[:_MOST_TOLD]:
+            say(difference)
         arena.go_on()
 
     def _add(self, arena: Arena) -> None:
@@ -193,7 +202,8 @@ class Run:
 def say(line: str) -> None:
     """Progress, on stderr: in one line on a terminal."""
     is_terminal = sys.stderr.isatty()
-    print(f"\r{line:110s}" if is_terminal else line, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
+    text, end = (f"\r{line:110s}", "") if is_terminal else (line, "\n")
+    print(text, end=end, file=sys.stderr, flush=True)
 
 
 def print_report(report: dict[str, Any]) -> None:
@@ -212,26 +222,41 @@ def print_report(report: dict[str, Any]) -> None:
         print(difference)
 
 
-def main() -> int:
-    """Run until there were enough faults; 1 where an account was wrong."""
+def settings(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=10_000, help="stop after so many (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=30.0, help="stop after so long (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=3, help="processes at work at a time (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=60.0, help="exchanges a second and worker (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=40.0, help="exchanges a second and worker (default: %(default)s)")
     parser.add_argument("--without", choices=("", *PROTECTIONS), default="", help="switch one protection off")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def run(arguments: argparse.Namespace, nursery: Nursery) -> dict[str, Any]:
+    """Arenas until there were enough faults, or no more time; all figures."""
     run = Run(arguments)
     while not run.is_over():
-        run.arena()
+        run.arena(nursery)
     report = run.report()
     say("")
     print_report(report)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return int(bool(run.differences))
+    return report
+
+
+def main() -> int:
+    """Run until there were enough faults; 1 where an account was wrong."""
+    arguments = settings()
+    nursery = Nursery()
+    try:
+        report = run(arguments, nursery)
+    finally:
+        nursery.close()
+    return int(report["differences_count"] > 0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ import chaos_check
 from chaos_load import Sheet
 from chaos_proxy import Proxy
 from chaos_server import DEADLINE_S, Server, eventually, free_port
-from chaos_worker import Task
+from chaos_worker import SEGMENT_BYTES, Task
+from headwater.identity import load_key
 from headwater.ledger import Reader
 from headwater.ledger.journal import FOLDER
 
@@ -36,12 +37,52 @@ Heal = Callable[[], object]
 STATS: Final = ("exchanges", "failed_replies", "journalled", "shipped", "failures", "gaps", "adopted", "lost")
 
 
+class Nursery:
+    """A process that has imported everything, and forks workers. Each `hire` is a real process of its own."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="hw")
+        self._process = subprocess.Popen(
+            [sys.executable, str(_NURSERY), self._folder.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._answer()
+
+    def hire(self, task: Task) -> int:
+        """Start a worker; returns its process id."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(asdict(task)) + "\n")
+        self._process.stdin.flush()
+        return int(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def close(self) -> None:
+        """End it; workers that it still has end, too."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+        self._folder.cleanup()
+
+
 class Arena:
     """Several workers at work on one folder and one server."""
 
     def __init__(
-        self, *, seed: int = 0, workers: int = 3, rate: float = 100.0, without: str = "", is_replicated: bool = False
+        self,
+        nursery: Nursery,
+        *,
+        seed: int = 0,
+        workers: int = 3,
+        rate: float = 100.0,
+        without: str = "",
+        is_replicated: bool = False,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
+        self._nursery = nursery
         self.rng = random.Random(seed)
         self.without = without
         self.is_replicated = is_replicated
@@ -57,24 +98,20 @@ class Arena:
         self._seed = seed
         self._workers_count = workers
         self._rate = rate
+        self._segment_bytes = segment_bytes
         self._processes: dict[int, int] = {}
         self._order = 0
         self._phase = 0
         self._servers_count = 1
-        self._nursery: subprocess.Popen[str] | None = None
 
     # -- coming and going ----------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        load_key(self.folder)  # before the workers, who would race for it
         self.server.start()
         if self.is_replicated:
             self.replica = self._new_replica()
         self.proxy.start()
-        self._nursery = subprocess.Popen(
-            [sys.executable, str(_NURSERY), str(self.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._nursery.stdout is not None
-        assert self._nursery.stdout.readline() == "ready\n"
         for _ in range(self._workers_count):
             self.hire()
         return self
@@ -85,12 +122,6 @@ class Arena:
         for process in self._processes.values():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        if self._nursery is not None:
-            assert self._nursery.stdin is not None
-            assert self._nursery.stdout is not None
-            self._nursery.stdin.close()
-            self._nursery.stdout.close()
-            self._nursery.wait()
         self.proxy.stop()
         for server in filter(None, (self.server, self.replica)):
             server.kill()
@@ -98,9 +129,10 @@ class Arena:
             sheet.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def hire(self) -> None:
-        """One more worker."""
+    def hire(self, most_file_bytes: int = -1) -> None:
+        """One more worker. `most_file_bytes`: how much room there is for its journal; below 0: enough."""
         sheet = Sheet(self.folder, len(self.sheets))
+        sheet["most_file_bytes"] = most_file_bytes
         sheet["pause"] = self._order
         sheet["phase"] = self._phase
         self.sheets.append(sheet)
@@ -112,13 +144,9 @@ class Arena:
             rate=self._rate,
             without=self.without,
             replicas=int(self.is_replicated and self.without != "replicas"),
+            segment_bytes=self._segment_bytes,
         )
-        assert self._nursery is not None
-        assert self._nursery.stdin is not None
-        assert self._nursery.stdout is not None
-        self._nursery.stdin.write(json.dumps(asdict(task)) + "\n")
-        self._nursery.stdin.flush()
-        self._processes[sheet.worker] = int(self._nursery.stdout.readline())
+        self._processes[sheet.worker] = self._nursery.hire(task)
 
     def living(self) -> list[Sheet]:
         """The sheets of those at work."""
@@ -158,20 +186,22 @@ class Arena:
     def kill_server(self, down_s: float = 0.05) -> None:
         """SIGKILL of the server, and its restart from the same file."""
         self.server.kill()
-        _sleep(down_s)
+        sleep(down_s)
         self.server.start()
         self.faults["server killed"] += 1
 
-    def lose_power(self, work_s: float = 0.3) -> None:
-        """The server dies, and comes back with what was on its disk at the last fsync."""
-        self.lost_bytes += self.server.lose_power(lambda: _sleep(self.rng.uniform(0.3, 1.0) * work_s))
+    def lose_power(self, work: Callable[[], object] = lambda: sleep(0.3)) -> None:
+        """The server dies, and comes back with what was on its disk at the last fsync, less than a second ago. `work`: what
+        goes on since then.
+        """
+        self.lost_bytes += self.server.lose_power(work)
         self.server.start()
         self.faults["server set back to its last fsync"] += 1
 
     def stall(self, seconds: float) -> None:
         """SIGSTOP of the server for a while."""
         self.server.stop()
-        _sleep(seconds)
+        sleep(seconds)
         self.server.go_on()
         self.faults["server stopped beyond the time-out"] += 1
 
@@ -180,13 +210,13 @@ class Arena:
         before = self.proxy.cut_count[kind]
         self.proxy.next += [kind] * count
         with suppress(TimeoutError):
-            eventually(lambda: self.proxy.cut_count[kind] >= before + count, "a cut", 2.0)
+            eventually(lambda: self.proxy.cut_count[kind] >= before + count, "a cut", 0.5)
         self.proxy.next.clear()
 
     def fill_disk(self) -> Heal:
         """No more room for a worker's journal. Returns what gives it room again."""
         sheet = self.rng.choice(self.living())
-        sheet["most_file_bytes"] = self.rng.randrange(20_000)
+        sheet["most_file_bytes"] = self.rng.randrange(self._segment_bytes)
         self.faults["disk full"] += 1
 
         def heal() -> None:
@@ -217,25 +247,36 @@ class Arena:
             Reader.open(data_dir=self.folder, redis_url=self.proxy.url).close()
         self.faults["adopters racing"] += 1
 
-    def fail_over(self, lag_s: float = 0.0) -> None:
-        """The master dies for good, and its replica is promoted; a new replica follows.
+    def fail_over(self, work: Callable[[], object] | None = None, *, is_last: bool = False) -> None:
+        """The master dies for good, and its replica is promoted; a new replica follows, unless it is the last.
 
-        Replication does not wait: what the replica had not received is gone with the master. `lag_s`: for how long it had
-        been cut off from its master.
+        Replication does not wait: what the replica had not received is gone with the master. `work`: what goes on while the
+        replica is cut off from its master.
         """
         assert self.replica is not None
-        if lag_s:
+        if work is not None:
             # It tries to log in where no login is known, and does not get back.
             self.replica.command("CONFIG", "SET", "masterauth", "x")
             self.replica.command("CLIENT", "KILL", "TYPE", "master")
-            _sleep(lag_s)
+            work()
         self.server.kill()
         self.server, self.replica = self.replica, None
         self.server.command("CONFIG", "SET", "masterauth", "")
         self.server.command("REPLICAOF", "NO", "ONE")
         self.proxy.target = self.server.address
-        self.replica = self._new_replica()
+        if not is_last:
+            self.replica = self._new_replica()
         self.faults["failover"] += 1
+
+    def until_dropped(self, timeout_s: float = DEADLINE_S) -> None:
+        """Wait until charges that are journalled from now on have left a journal, as far as that comes to pass."""
+        last = {folder: max(_segments(folder)) for folder in self._journals()}
+
+        def is_dropped() -> bool:
+            return any(min(_segments(folder), default=0) > number for folder, number in last.items())
+
+        with suppress(TimeoutError):
+            eventually(is_dropped, "a segment behind the present one", timeout_s)
 
     def _on_a_port(self) -> list[str]:
         """Replicas find their master by TCP; only a server with a replica listens on the loopback."""
@@ -256,16 +297,15 @@ class Arena:
 
     # -- the comparison ------------------------------------------------------------------------------------------------
 
-    def settled(self, *, timeout_s: float = DEADLINE_S) -> list[str]:
+    def settled(self, *, adoption_s: float = DEADLINE_S) -> list[str]:
         """Stop the load, heal everything, let the journals of the dead be charged, and tell what is wrong with the accounts."""
-        found = self._pause(timeout_s)
+        found = self._pause()
         with suppress(TimeoutError):  # what was not adopted in time is lost to the comparison
-            eventually(lambda: len(list(self._journals())) <= len(self._processes), "the adoption", timeout_s)
-        with Reader.open(data_dir=self.folder / "nowhere", redis_url=self.server_url) as reader:
+            eventually(lambda: len(list(self._journals())) <= len(self._processes), "the adoption", adoption_s)
+        with Reader.open(data_dir=self.folder / "nowhere", redis_url=f"unix://{self.server.address}") as reader:
             found += chaos_check.differences(reader, self.sheets, frozenset(self.dead))
             found += chaos_check.receipts_missing(reader, self.sheets, _EVERY_RECEIPT)
-        found += self._complaints()
-        return found
+        return found + self._complaints()
 
     def go_on(self) -> None:
         """The load again."""
@@ -273,22 +313,17 @@ class Arena:
         for sheet in self.living():
             sheet["pause"] = self._order
 
-    @property
-    def server_url(self) -> str:
-        """Past the proxy."""
-        return f"unix://{self.server.address}"
-
     def _journals(self) -> Iterator[Path]:
         return (self.folder / FOLDER).glob("[!.]*")
 
-    def _pause(self, timeout_s: float) -> list[str]:
+    def _pause(self) -> list[str]:
         self.proxy.share = 0.0
         self._order += 1
         for sheet in self.living():
             sheet["most_file_bytes"] = -1
             sheet["pause"] = self._order
         try:
-            eventually(lambda: all(sheet["paused"] == self._order for sheet in self.living()), "a pause", timeout_s)
+            eventually(lambda: all(sheet["paused"] == self._order for sheet in self.living()), "a pause")
         except TimeoutError as error:
             return [str(error)]
         return [f"worker {sheet.worker} cannot flush" for sheet in self.living() if not sheet["flushed"]]
@@ -307,8 +342,13 @@ class Arena:
         return found
 
 
-def _sleep(seconds: float) -> None:
+def sleep(seconds: float) -> None:
+    """Let the load go on."""
     threading.Event().wait(seconds)
+
+
+def _segments(folder: Path) -> list[int]:
+    return [int(path.stem) for path in folder.glob("[0-9]*.log")]
 
 
 def _is_alive(process: int) -> bool:

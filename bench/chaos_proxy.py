@@ -62,7 +62,8 @@ class Proxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ours = [writer]
         try:
-            with suppress(OSError):
+            # Cancelled when the proxy ends; whoever else sees that makes an error of it.
+            with suppress(OSError, asyncio.CancelledError):
                 store_reader, store_writer = await asyncio.open_unix_connection(str(self.target))
                 ours.append(store_writer)
                 await _Passage(self).run(reader, writer, store_reader, store_writer)

@@ -88,7 +88,7 @@ class Server:
             self._process = None
         self.address.unlink(missing_ok=True)
 
-    def lose_power(self, work: Callable[[], None]) -> int:
+    def lose_power(self, work: Callable[[], object]) -> int:
         """Kill it, and set its file back to the last fsync. Returns how many bytes were cut off. `work`: what goes on meanwhile.
 
         After a loss of power a disk must have what was there at the last fsync, and no more. When that was is known here:

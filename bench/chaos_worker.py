@@ -46,6 +46,7 @@ TIMING: Final = Timing(cycle_s=0.02, adoption_s=0.2, first_backoff_s=0.01, last_
 SEGMENT_BYTES: Final = 16 << 10
 PROTECTIONS: Final = ("idempotency", "journal", "durability", "adoption", "replicas")
 FLUSH_S: Final = 60.0
+_DEFERRED_S: Final = 60.0
 _SLOW_SHARE: Final = 0.2
 _BARE_SHARE: Final = 0.2
 _WHOLE: Final = reply_body()
@@ -63,6 +64,7 @@ class Task:
     rate: float
     without: str = ""
     replicas: int = 0
+    segment_bytes: int = SEGMENT_BYTES
 
 
 class Known(Ledger):
@@ -116,11 +118,12 @@ class Known(Ledger):
 
 
 class Deferred(Known):
-    """Without the journal before the reply: a thread writes a moment later, as most meters do."""
+    """Without the journal before the reply: a thread writes later, many at a time."""
 
     def __init__(self, sheet: Sheet, **options: Any) -> None:
         super().__init__(sheet, **options)
         self._queue: list[int] = []
+        self._asked = threading.Event()
         threading.Thread(target=self._write, daemon=True).start()
 
     def charge(self, charge: Charge) -> bool:
@@ -131,8 +134,9 @@ class Deferred(Known):
         return True
 
     def _write(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(0.05):
+        while True:
+            self._asked.wait(_DEFERRED_S)
+            self._asked.clear()
             while self._queue:
                 self._charge(self._queue[0])
                 self._queue.pop(0)
@@ -140,6 +144,7 @@ class Deferred(Known):
     def flush(self, timeout_s: float) -> bool:
         by_s = time.monotonic() + timeout_s
         while self._queue and time.monotonic() < by_s:
+            self._asked.set()
             threading.Event().wait(0.01)
         return super().flush(timeout_s)
 
@@ -218,7 +223,7 @@ class Worker:
             data_dir=folder,
             key_fingerprint=KEY,
             redis_url=task.url,
-            segment_bytes=SEGMENT_BYTES,
+            segment_bytes=task.segment_bytes,
             outside=Outside(clock=self._clock, timing=TIMING, durability=self._durability),
         )
         self._bare = canned()
@@ -350,7 +355,8 @@ def main() -> None:
     while line := sys.stdin.readline():
         child = os.fork()
         if child == 0:
-            os.close(0)
+            os.close(0)  # what the nursery is told is not for its children
+            os.close(1)
             try:
                 _live(Task(**json.loads(line)), nursery)
             finally:
