@@ -262,7 +262,7 @@ class Arena:
         self.server.kill()
         self.server, self.replica = self.replica, None
         self.server.command("CONFIG", "SET", "masterauth", "")
-        self.server.command("REPLICAOF", "NO", "ONE")
+        self.server.promote()
         self.proxy.target = self.server.address
         if not is_last:
             self.replica = self._new_replica()
@@ -287,9 +287,7 @@ class Arena:
     def _new_replica(self) -> Server:
         self._servers_count += 1
         master = str(self.server.command("CONFIG", "GET", "port")["port"])
-        replica = Server(
-            self.folder / f"server-{self._servers_count}", *self._on_a_port(), "--replicaof", "127.0.0.1", master
-        )
+        replica = Server(self.folder / f"server-{self._servers_count}", *self._on_a_port(), master_port=master)
         replica.start()
         with replica.client() as client:
             eventually(lambda: client.info("replication").get("master_link_status") == "up", "the replica's link")

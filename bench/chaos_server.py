@@ -48,16 +48,19 @@ def free_port() -> int:
 class Server:
     """A server with an append-only file, as the ledger's own is run (appendfsync everysec)."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, master_port: str = "") -> None:
         self.store = folder
         self.address = folder / "s"
         self._options = options
+        self._master_port = master_port
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start, and wait for an answer."""
         self.store.mkdir(exist_ok=True)
         command = [*keeper.server_command(find_binary(), self.store, self.address), *self._options]
+        if self._master_port:
+            command += ["--replicaof", "127.0.0.1", self._master_port]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         eventually(lambda: keeper.answers(self.address) == b"+PONG\r\n", "the server's answer")
 
@@ -69,6 +72,11 @@ class Server:
         """One command, past the proxy."""
         with self.client() as client:
             return client.execute_command(*words)
+
+    def promote(self) -> None:
+        """A replica becomes a master, and stays one when it is started again."""
+        self._master_port = ""
+        self.command("REPLICAOF", "NO", "ONE")
 
     def stop(self) -> None:
         """SIGSTOP, and wait until it stands still: it takes connections and answers nothing."""

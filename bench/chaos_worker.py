@@ -268,9 +268,11 @@ class Worker:
         await self._timed("reply", self._app)
 
     async def _timed(self, what: str, app: ASGIApp) -> None:
-        began_s = time.perf_counter()
+        began_s, loop_s = time.perf_counter(), time.thread_time()
         await self._exchange(app)
         self._sheet.time(what, time.perf_counter() - began_s)
+        if what == "reply":
+            self._sheet.time("reply, loop CPU", time.thread_time() - loop_s)
 
     async def _exchange(self, app: ASGIApp, delay_s: float = 0.0) -> None:
         """One request and its reply, which must be whole whatever is broken behind it."""
