@@ -85,13 +85,14 @@ class Known(Ledger):
             self._next += 1
         return self._numbers[request_id]
 
-    def provisional(self, charge: Charge) -> None:
+    def provisional(self, charge: Charge) -> bool:
         number = self._number(charge.request_id)
         known = load.opened(self._sheet.worker, number)
         began_s = time.perf_counter()
-        super().provisional(known)
+        is_written = super().provisional(known)
         self._sheet.time("ledger", time.perf_counter() - began_s)
         self._sheet.mark(number, OPENED)
+        return is_written
 
     def charge(self, charge: Charge) -> bool:
         number = self._number(charge.request_id)
