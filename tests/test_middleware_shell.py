@@ -253,6 +253,22 @@ async def test_a_ledger_that_refuses_leaves_the_app_as_it_is(
     ]
 
 
+async def test_a_document_that_the_journal_refuses_costs_no_charge(
+    meter: Meter, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: str) -> None:
+        raise LedgerError("No space left on device")
+
+    monkeypatch.setattr(meter.ledger, "document", refuse)
+    journalled = meter.ledger.stats.journalled
+    app = FootprintMiddleware(json_app(reply()), meter=meter)
+
+    seen = await call(app, request(), key=key)
+
+    assert seen.body == reply()
+    assert meter.ledger.stats.journalled == journalled + 1
+
+
 async def test_a_failing_identity_rule_is_charged_to_anonymous(make_meter: MakeMeter) -> None:
     def identify(_scope: Any) -> str | None:
         raise KeyError("no such account")

@@ -120,8 +120,10 @@ class Meter:
 
     def open(self, charge: Charge, served: Served) -> None:
         """Note an exchange in the journal, as it would be charged if this process died now."""
-        self._document(served)
-        self.ledger.provisional(charge)
+        try:
+            self._document(served)
+        finally:  # a disk that has no room for the document may have some for this
+            self.ledger.provisional(charge)
 
     def _document(self, served: Served) -> None:
         known = served.deployment_hash
@@ -162,10 +164,12 @@ class Meter:
 
     def enter(self, charge: Charge, served: Served) -> None:
         """Write a final charge into the journal and the metrics, unless another sighting of it was charged or it is lost."""
-        self._document(served)
-        if self.ledger.charge(charge):
-            self.telemetry.charged(charge)
-            self._note_report(charge.observation)
+        try:
+            self._document(served)
+        finally:  # a disk that is full refuses both; the ledger keeps the charge until there is room
+            if self.ledger.charge(charge):
+                self.telemetry.charged(charge)
+                self._note_report(charge.observation)
 
     def _lost(self) -> tuple[int, int, int]:
         """Charges lost, their energy in microjoules as far as it is known, and requests turned away."""

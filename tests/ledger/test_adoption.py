@@ -14,8 +14,9 @@ import pytest
 
 from headwater.ledger import Ledger, Reader
 from headwater.ledger.adoption import Orphanage
+from headwater.ledger.connection import StoreError
 from headwater.ledger.frames import MAGIC
-from headwater.ledger.journal import Journal, segment_name
+from headwater.ledger.journal import Journal, lock_journal, segment_name
 from headwater.ledger.packing import pack
 from headwater.ledger.redis import Store
 from headwater.ledger.stats import Stats
@@ -234,6 +235,28 @@ def test_a_reader_charges_what_dead_processes_left(own_server: Server, tmp_path:
         with Reader.open(data_dir=tmp_path, redis_url=own_server.url) as reader:
             assert reader.totals(MONTH).requests_count == 9
     assert own_server.command("HGET", "hw2:meta", "key") == KEY
+
+
+def test_a_reader_whose_store_fails_lets_go_of_all_journals(
+    server: Server, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [dead_journal(tmp_path, f"dead{n}") for n in range(3)]
+    monkeypatch.setattr(Store, "apply", _fail)
+
+    with pytest.raises(StoreError):
+        Reader.open(data_dir=tmp_path, redis_url=server.url)
+    monkeypatch.undo()
+
+    locks = [lock_journal(folder) for folder in folders]
+    for lock in locks:
+        assert lock is not None
+        os.close(lock)
+    _adopt(tmp_path, store)
+    assert count(server) == 27
+
+
+def _fail(*_: object) -> None:
+    raise StoreError("gone")
 
 
 def test_a_reader_of_an_unused_store_leaves_journals_of_several_keys(server: Server, tmp_path: Path) -> None:

@@ -327,6 +327,68 @@ def test_a_mark_whose_server_died_is_in_doubt(own_server: Server) -> None:
     eventually(policy.done)
 
 
+def test_what_waitaof_confirms_is_believed_once_an_fsync_has_begun_and_ended_since(server: Server) -> None:
+    now_s = 0.0
+    policy = WaitAof(server.url, monotonic=lambda: now_s)
+    policy.begin()
+    eventually(lambda: policy.done() or policy._marks[0]._due_s is not None)
+
+    assert policy.done() is False
+    now_s = 1.4
+    assert policy.done() is False
+    now_s = 1.5
+    eventually(policy.done)
+
+    policy.cancel()
+
+
+def _persistence(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, str]], None]) -> None:
+    """Let the server say something else of its file."""
+    info = marks.Mark._info
+
+    def told(mark: marks.Mark, section: str) -> dict[str, str]:
+        facts = info(mark, section)
+        if section == "persistence":
+            change(facts)
+        return facts
+
+    monkeypatch.setattr(marks.Mark, "_info", told)
+
+
+def test_a_file_that_cannot_be_written_is_not_durable(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = WaitAof(server.url, fsync_s=0.0)
+    policy.begin()
+    asked: list[str] = []
+
+    def broken(facts: dict[str, str]) -> None:
+        asked.append(facts["aof_last_write_status"])
+        facts["aof_last_write_status"] = "err"
+
+    with monkeypatch.context() as patch:
+        _persistence(patch, broken)
+        eventually(lambda: policy.done() or len(asked) > 3)
+        assert policy.done() is False
+    eventually(policy.done)
+
+    policy.cancel()
+
+
+def test_a_server_that_does_not_tell_of_its_fsyncs_is_given_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _persistence(monkeypatch, dict.clear)
+    now_s = 0.0
+    policy = WaitAof(server.url, delay=SafeDelay(delay_s=2.5, monotonic=lambda: now_s))
+    policy.begin()
+    eventually(lambda: policy.done() or not policy._marks[0].is_on_disk)
+
+    assert policy.done() is False
+    now_s = 2.5
+    assert policy.done() is True
+
+    policy.cancel()
+
+
 def test_damage_is_counted_and_costs_only_its_record(store: Store, server: Server, tmp_path: Path) -> None:
     journal = write(tmp_path, [charge(n) for n in range(5)])
     path = next(journal.folder.glob("[0-9]*.log"))

@@ -20,6 +20,8 @@ from headwater.ledger.redis import CLUSTER_SHARDS
 
 # appendfsync everysec: "you may lose 1 second of data", and 2 when the disk is busy (redis.conf). Half a second on top.
 SAFE_DELAY_S: Final = 2.5
+# An fsync begins at most a second after the one before it began (redis.conf), and the server looks ten times a second.
+FSYNC_S: Final = 1.5
 
 
 class Durability(Protocol):
@@ -57,8 +59,8 @@ class SafeDelay:
 
 
 class WaitAof:
-    """Durable when every master that keeps accounts says so (`WAITAOF`: Redis 7.2, Valkey), and that a replica has it (`WAIT`).
-    A delay stands in for WAITAOF on servers without it, or without such a file.
+    """Durable when every master that keeps accounts has it in its file (`WAITAOF`: Redis 7.2, Valkey) and has fsynced that
+    since, and says that a replica has it (`WAIT`). A delay stands in on servers without WAITAOF, or without such a file.
 
     Both speak of the writes of their own connection. The mark is therefore a write on a connection of its own: once that is
     on disk, so is everything that the server had applied before it. In a cluster each master gets one: whatever was applied
@@ -66,8 +68,16 @@ class WaitAof:
     """
 
     def __init__(
-        self, where: str | Endpoint, *, client_factory: ClientFactory = connect, delay: Durability | None = None
+        self,
+        where: str | Endpoint,
+        *,
+        client_factory: ClientFactory = connect,
+        delay: Durability | None = None,
+        fsync_s: float = FSYNC_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._fsync_s = fsync_s
+        self._monotonic = monotonic
         self._endpoint = endpoint_of(where)
         self._client: Any = client_factory(self._endpoint, SHIP_TIMEOUT_S)
         self._is_clustered: bool | None = None
@@ -81,7 +91,7 @@ class WaitAof:
         self._delay.begin()
         with self._ending():
             for pool, key in self._masters():
-                mark = Mark(pool, key)
+                mark = Mark(pool, key, fsync_s=self._fsync_s, monotonic=self._monotonic)
                 self._marks.append(mark)
                 mark.send(replicas_count=self._endpoint.replicas_count)
 

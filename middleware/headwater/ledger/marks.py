@@ -1,7 +1,14 @@
-"""One server's mark: a write on a connection of its own, and the server's word on where that is. Waits for nothing."""
+"""One server's mark: a write on a connection of its own, and the server's word on where that is. Waits for nothing.
+
+The answer of WAITAOF alone is not enough. With `appendfsync everysec`, Redis before the fix of
+https://github.com/redis/redis/pull/13793 and Valkey (seen in 9.1.2 under strace: 12 confirmations, 3 fsyncs) confirm what is
+written to the file and not yet fsynced. So the server is then asked twice whether an fsync is under way: at a moment
+without one, the next begins within a known time, and at a later moment without one it is over.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from logging import getLogger
 from typing import Any, Final
 
@@ -10,14 +17,20 @@ from redis.exceptions import ResponseError
 log: Final = getLogger("headwater.ledger")
 
 _WAIT_MS: Final = 10_000
+_PENDING: Final = "aof_pending_bio_fsync"
 
 
 class Mark:
     """Set once; a new one takes its place."""
 
-    def __init__(self, pool: Any, key: str) -> None:
+    def __init__(self, pool: Any, key: str, *, fsync_s: float, monotonic: Callable[[], float]) -> None:
         self._pool = pool
         self._key = key
+        self._fsync_s = fsync_s
+        self._monotonic = monotonic
+        self._due_s: float | None = None
+        """From when on an fsync of the mark has begun; None while that is not known."""
+        self._is_fsynced = False
         self._connection: Any = None
         self._wanted_count = 0
         self._questions: list[str] = []
@@ -77,7 +90,23 @@ class Mark:
                 self.is_on_disk = False
             else:
                 self._counts[question] = int(reply[0] if question == "WAITAOF" else reply)
-        return not self._questions
+        if self._questions:
+            return False
+        return not self.is_on_disk or self._counts["WAITAOF"] < 1 or self._has_fsynced()
+
+    def _has_fsynced(self) -> bool:
+        """Whether an fsync has begun and ended since WAITAOF answered."""
+        now_s = self._monotonic()
+        if self._is_fsynced or (self._due_s is not None and now_s < self._due_s):
+            return self._is_fsynced
+        facts = self._info("persistence")
+        if _PENDING not in facts:
+            self.is_on_disk = False  # it does not tell of its fsyncs
+            return True
+        if facts[_PENDING] == "0" and facts.get("aof_last_write_status") == "ok":
+            self._is_fsynced = self._due_s is not None
+            self._due_s = now_s + self._fsync_s if self._due_s is None else self._due_s
+        return self._is_fsynced
 
     @property
     def is_confirmed(self) -> bool:

@@ -218,10 +218,11 @@ def _ship_orphans(data_dir: Path, store: Store) -> None:
         if len(known) != 1:
             return
         store.check(known.pop())
-    for adopted in orphanage.take():
-        try:
+    with ExitStack() as stack:
+        taken = orphanage.take()
+        for adopted in taken:  # all of them, also where the store fails at the first: else nobody could take the others
+            stack.callback(adopted.release)
+        for adopted in taken:
             adopted.shipment.tail.sync()
             while adopted.shipment.ship():
                 pass
-        finally:
-            adopted.release()
