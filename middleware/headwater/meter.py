@@ -17,7 +17,7 @@ from headwater.config import Settings
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.hours import HoursOf
 from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
-from headwater.ledger import Ledger
+from headwater.ledger import Ledger, Retention
 from headwater.records import Charge, EnergyReport, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
 from headwater.tariffs import Pricing
@@ -82,6 +82,7 @@ class Meter:
                 data_dir=settings.ledger.data_dir,
                 redis_url=settings.ledger.redis_url,
                 key_fingerprint=key_fingerprint(key),
+                retention=Retention(**settings.retention.seconds()),
                 labels={
                     _labelled(pseudonymizer, subject): label for label, subject in settings.identity.labels.items()
                 },

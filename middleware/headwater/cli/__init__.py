@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +20,10 @@ from headwater.__about__ import __version__
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.printable import printable
 
-__all__ = ["ConfigOption", "app", "explained", "main", "place", "say"]
+if TYPE_CHECKING:
+    from headwater.ledger import Reader
+
+__all__ = ["ConfigOption", "app", "explained", "main", "opened", "place", "say"]
 
 app = typer.Typer(
     name="headwater",
@@ -67,6 +70,17 @@ def place(settings: config.Settings) -> str:
     """Where the ledger is, in words."""
     return (
         "the store of HEADWATER_REDIS_URL" if settings.ledger.redis_url else f"the ledger in {settings.ledger.data_dir}"
+    )
+
+
+def opened(settings: config.Settings) -> Reader:
+    """The ledger that the settings name, to be read. Close it after use."""
+    from headwater.ledger import Reader, Retention
+
+    return Reader.open(
+        data_dir=settings.ledger.data_dir,
+        redis_url=settings.ledger.redis_url,
+        retention=Retention(**settings.retention.seconds()),
     )
 
 

@@ -16,6 +16,7 @@ from headwater.ledger.gauges import Gauges, Load, Shared
 from headwater.ledger.journal import SEGMENT_BYTES, Journal
 from headwater.ledger.periods import PeriodCache
 from headwater.ledger.reader import Reader, open_store
+from headwater.ledger.schema import Retention
 from headwater.ledger.shipper import Address, Outside, Place, Shipper
 from headwater.ledger.stats import Stats
 from headwater.records import Charge, PeriodTotal
@@ -42,6 +43,7 @@ class Ledger:
         new_journal_id: Callable[[], str] = lambda: secrets.token_hex(8),
         segment_bytes: int = SEGMENT_BYTES,
         outside: Outside | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self.stats = Stats()
         self._data_dir = data_dir
@@ -50,6 +52,7 @@ class Ledger:
         self._labels = dict(labels or {})
         self._new_journal_id = new_journal_id
         self._segment_bytes = segment_bytes
+        self._retention = retention if retention is not None else Retention()
         self._outside = outside if outside is not None else Outside() if clock is None else Outside(clock=clock)
         self._cache = PeriodCache(self._outside.clock)
         self._place: Place | None = None
@@ -106,6 +109,7 @@ class Ledger:
                 fingerprint=self._fingerprint,
                 labels=self._labels,
                 outside=self._outside,
+                retention=self._retention,
             )
         except ValueError as error:
             journal.close(durable_to=journal.position())
@@ -198,7 +202,12 @@ class Ledger:
         """The accounts in the store. Close it after use."""
         if self._place is None:
             raise LedgerError("the ledger is not started; call start() first")
-        store = open_store(self._place.url, client_factory=self._outside.client_factory, clock=self._outside.clock)
+        store = open_store(
+            self._place.url,
+            client_factory=self._outside.client_factory,
+            clock=self._outside.clock,
+            retention=self._retention,
+        )
         return Reader(store)
 
     def _writable(self) -> Journal:

@@ -19,6 +19,7 @@ from headwater.ledger.durability import SafeDelay
 from headwater.ledger.embedded import Embedded
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import Sums, account_row, total
+from headwater.ledger.schema import Retention
 from headwater.ledger.stats import Stats
 from headwater.records import AccountRow, Charge
 
@@ -41,6 +42,7 @@ class Reader:
         redis_url: str | None = None,
         client_factory: ClientFactory = connect,
         clock: Callable[[], float] = time.time,
+        retention: Retention | None = None,
     ) -> Reader:
         """A reader without a running ledger: starts the embedded server where needed, and first charges what dead
         processes left in their journals, so that a report is complete.
@@ -59,7 +61,7 @@ class Reader:
                 stack.callback(place.leave)
                 place.ensure()
                 redis_url = place.url
-            store = open_store(redis_url, client_factory=client_factory, clock=clock)
+            store = open_store(redis_url, client_factory=client_factory, clock=clock, retention=retention)
             stack.callback(store.close)
             store.check(None)
             _ship_orphans(data_dir, store)
@@ -81,6 +83,11 @@ class Reader:
     def kept_days(self) -> int:
         """For how many days single charges are kept."""
         return self._books.store.retention.days_s // 86_400
+
+    @property
+    def receipts_hours(self) -> int:
+        """For how many hours receipts are found."""
+        return self._books.store.retention.receipts_s // 3_600
 
     # -- accounts -----------------------------------------------------------------------------------------------------
 
@@ -134,7 +141,7 @@ class Reader:
     # -- single charges -----------------------------------------------------------------------------------------------
 
     def receipt(self, request_id: str, user: str | None = None) -> Charge | None:
-        """The charge of a request of the last 48 hours; where a user is given, only if it is that user's."""
+        """The charge of a request of the last hours (48, if not set otherwise); where a user is given, only if it is that user's."""
         packed = self._books.receipt(request_id, user)
         if packed is None:
             return None
@@ -177,10 +184,12 @@ class Reader:
         return self._books.labels()
 
 
-def open_store(url: str, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:
+def open_store(
+    url: str, *, client_factory: ClientFactory, clock: Callable[[], float], retention: Retention | None = None
+) -> Store:
     """A store for reading: with time for long answers."""
     try:
-        return Store(url, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock)
+        return Store(url, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock, retention=retention)
     except ValueError as error:
         raise ConfigError(f"HEADWATER_REDIS_URL {url!r} cannot be used: {error}") from error
 

@@ -25,6 +25,7 @@ from headwater.ledger.gauges import INTERVAL_S, LIFE_S, Gauges
 from headwater.ledger.journal import Journal
 from headwater.ledger.periods import PeriodCache
 from headwater.ledger.redis import Store
+from headwater.ledger.schema import Retention
 from headwater.ledger.shipment import Shipment
 from headwater.ledger.stats import Stats
 
@@ -103,6 +104,7 @@ class Shipper:
         fingerprint: str,
         labels: Mapping[str, str],
         outside: Outside,
+        retention: Retention,
     ) -> None:
         self._journal = journal
         self._place = place
@@ -113,7 +115,7 @@ class Shipper:
         self._labels = labels
         self._outside = outside
         self._timing = outside.timing
-        self._store = Store(place.url, client_factory=outside.client_factory, clock=outside.clock)
+        self._store = Store(place.url, client_factory=outside.client_factory, clock=outside.clock, retention=retention)
         self._books = Books(self._store)
         self._live = Shipment(journal.folder, self._store, self._durability(), stats, on_added=cache.add)
         self._orphanage = Orphanage(data_dir, self._store, stats, fingerprint=fingerprint, durability=self._durability)
