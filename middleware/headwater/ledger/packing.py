@@ -34,6 +34,7 @@ VERSION: Final = 4
 # what an upstream metered: their records read as ones without. The first two had 16 presence bits, since then there are 32.
 _READABLE: Final = (1, 2, 3, VERSION)
 _SHORT_PRESENCE: Final = (1, 2)
+_LONG: Final = tuple(bytes([version]) for version in _READABLE if version not in _SHORT_PRESENCE)
 ANONYMOUS: Final = "anonymous"
 
 # The order of these tuples is the stored format: append, never reorder.
@@ -201,6 +202,25 @@ def unpack(data: bytes) -> Charge:
         return _unpack(data)
     except (struct.error, IndexError, ValueError) as error:
         raise LedgerError(f"a stored charge of {len(data)} bytes is malformed: {error}") from error
+
+
+def user_of(data: bytes) -> str:
+    """Whose charge it is, read without the rest.
+
+    Raises:
+        LedgerError: as `unpack` does.
+    """
+    end = _end_of_pseudonym(data)
+    return data[end - 16 : end].hex() if end else unpack(data).user
+
+
+def _end_of_pseudonym(data: bytes) -> int:
+    """Where a pseudonym ends: it is the last of what has a fixed length. 0: not to be said without reading all of it."""
+    if data[:1] not in _LONG:
+        return 0
+    presence = int.from_bytes(data[1:5], "little")
+    end = _layout(presence).size
+    return end if presence & _HEX_USER and len(data) > end else 0
 
 
 def _unpack(data: bytes) -> Charge:

@@ -17,8 +17,9 @@ from headwater.ledger.books import Books, Entry
 from headwater.ledger.connection import READ_TIMEOUT_S, ClientFactory, connect
 from headwater.ledger.durability import SafeDelay
 from headwater.ledger.embedded import Embedded
+from headwater.ledger.people import People
 from headwater.ledger.redis import Store
-from headwater.ledger.rows import Sums, account_row, total
+from headwater.ledger.rows import Sums, account_row, minus, total
 from headwater.ledger.schema import Retention
 from headwater.ledger.stats import Stats
 from headwater.records import AccountRow, Charge
@@ -80,6 +81,11 @@ class Reader:
         self._on_close.close()
 
     @property
+    def people(self) -> People:
+        """What is kept of single people."""
+        return People(self._books)
+
+    @property
     def kept_days(self) -> int:
         """For how many days single charges are kept."""
         return self._books.store.retention.days_s // 86_400
@@ -96,9 +102,15 @@ class Reader:
         held."""
         labels = self.labels()
         read = self._books.user_months if schema.is_month(period) else self._books.user_days
+        erased: list[Sums] = []
         for shard in self._books.shards:
             for user, sums in read(shard, period):
-                yield account_row(sums, user=user, period=period, label=labels.get(user))
+                if user == schema.ERASED:
+                    erased.append(sums)
+                else:
+                    yield account_row(sums, user=user, period=period, label=labels.get(user))
+        if erased:
+            yield account_row(total(erased), user=schema.ERASED, period=period)
 
     def month_rows(self, month: str) -> list[AccountRow]:
         """Every user's account of a month `2026-11`, most energy first, then by user."""
@@ -159,8 +171,8 @@ class Reader:
                 yield packing.unpack(entry.packed)
 
     def month_entries(self, month: str) -> Iterator[tuple[AccountRow, Iterator[Charge]]]:
-        """Shard after shard: everybody's account of a month, and the charges that are kept one by one, up to the last one in
-        that account. Those of other months are among them; the month's own come early: first those that were applied since
+        """Shard after shard: everybody's account of a month but for what was erased, and the charges that are kept one by one,
+        up to the last one in that account. Those of other months are among them; the month's own come early: first those that were applied since
         it began, then all before, where the store's clock was behind.
 
         Raises:
@@ -177,7 +189,7 @@ class Reader:
                 since = self._books.stream(shard, str(begun_ms), last)
                 entries = chain(since, self._books.stream(shard, "-", f"({begun_ms}"))
             charges = (packing.unpack(entry.packed) for entry in entries)
-            yield account_row(sums, user="", period=month), charges
+            yield account_row(minus(sums, self._books.erased_month(shard, month)), user="", period=month), charges
 
     def labels(self) -> dict[str, str]:
         """Pseudonym -> the operator's label."""

@@ -76,6 +76,10 @@ class Store:
         """The driver, for those who read."""
         return self._client
 
+    def now_ms(self) -> int:
+        """The time, in milliseconds since the epoch, by this process's clock."""
+        return int(self._clock() * 1_000)
+
     def close(self) -> None:
         """Close the connections. The next command starts on a fresh one, with no reply of an old one under way."""
         self._client.close()

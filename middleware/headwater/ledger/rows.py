@@ -8,7 +8,7 @@ batch adds to a row is written as numbers of 64 bits. The script adds both in ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from operator import add, attrgetter
+from operator import add, attrgetter, sub
 from struct import Struct, error
 from typing import Final
 
@@ -76,6 +76,11 @@ def total(parts: Iterable[Sums]) -> Sums:
 def plus(one: Sums, other: Sums) -> Sums:
     """Two rows added, field by field."""
     return tuple(map(add, one, other))
+
+
+def minus(one: Sums, other: Sums) -> Sums:
+    """One row less another, field by field."""
+    return tuple(map(sub, one, other))
 
 
 def increments(sums: Sums) -> Iterator[bytes]:

@@ -20,6 +20,8 @@ PREFIX: Final = "hw2:"
 META: Final = f"{PREFIX}meta"
 """Schema, shards, key fingerprint, when it was made."""
 STREAM_FIELD: Final = "c"
+ERASED: Final = "erased"
+"""The account of what was erased: amounts without a person. One on each shard, as each shard has totals of its own."""
 NO_DOCUMENT: Final = "-"
 """Stands for requests without a deployment."""
 BUCKET_BITS: Final = 14
@@ -61,6 +63,20 @@ def periods(time_ms: int) -> tuple[str, str]:
 def period_start_ms(period: str) -> int:
     """The first millisecond of `2026-11` or `2026-11-23`. Raises ValueError when it is neither."""
     return int(datetime.strptime(f"{period}-01"[:10], "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000
+
+
+def months_between(first_ms: int, last_ms: int) -> Iterator[str]:
+    """The UTC calendar months from that of one moment to that of another."""
+    first, last = (datetime.fromtimestamp(ms // 1_000, UTC) for ms in (first_ms, last_ms))
+    for number in range(12 * first.year + first.month - 1, 12 * last.year + last.month):
+        yield f"{number // 12:04d}-{number % 12 + 1:02d}"
+
+
+def days_of(month: str) -> list[str]:
+    """The calendar days of a month."""
+    first = period_start_ms(month) // (_DAY_S * 1_000)
+    days = (period_of_day(first + number) for number in range(31))
+    return [day for day, of in days if of == month]
 
 
 def is_month(period: str) -> bool:
