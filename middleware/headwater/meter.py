@@ -28,11 +28,6 @@ log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
 
 
-def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:
-    rule, _, digest = subject.rpartition(":")
-    return pseudonymizer.of_digest(rule.lower(), digest)
-
-
 def _at_once(hours: HoursOf | None) -> HoursOf | None:
     if hours is not None and (not callable(hours) or inspect.iscoroutinefunction(hours)):
         raise ConfigError(f"hours must be a plain function that returns at once, not {hours!r}")
@@ -83,9 +78,7 @@ class Meter:
                 redis_url=settings.ledger.redis_url,
                 key_fingerprint=key_fingerprint(key),
                 retention=Retention(**settings.retention.seconds()),
-                labels={
-                    _labelled(pseudonymizer, subject): label for label, subject in settings.identity.labels.items()
-                },
+                labels={pseudonymizer.of_rule(found): label for label, found in settings.identity.labels.items()},
             )
         )
         for name, load in self.serving.loads.items():

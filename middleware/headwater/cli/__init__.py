@@ -103,6 +103,7 @@ for _module in (
     "serve",
     "report",
     "recompute",
+    "user",
     "estimate",
     "compare",
     "fleet",

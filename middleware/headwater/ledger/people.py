@@ -7,6 +7,7 @@ up, and the next run goes on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,6 +23,7 @@ _ERASE_SCRIPT: Final = files("headwater.ledger").joinpath("erase.lua").read_text
 _FIND_SCRIPT: Final = files("headwater.ledger").joinpath("find.lua").read_text("utf-8")
 _CHUNK: Final = 500
 _TRIES: Final = 10
+_POLL_S: Final = 0.05
 _DAY_MS: Final = 86_400_000
 _AHEAD_MS: Final = 31 * _DAY_MS
 """By how much a charge's clock may be ahead of this one."""
@@ -116,6 +118,42 @@ class People:
             has_label=user in self._books.labels(),
         )
 
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the identity key that pseudonyms are made with."""
+        return self._store.fingerprint()
+
+    def users(self) -> Iterator[tuple[str, str, str]]:
+        """Every account with the first and the last month that it has rows in; a few thousand at a time are held."""
+        erased: list[tuple[str, str]] = []
+        for shard in self._books.shards:
+            for user, first, last in self._users(shard):
+                if user == schema.ERASED:
+                    erased.append((first, last))
+                else:
+                    yield user, first, last
+        if erased:
+            yield schema.ERASED, min(first for first, _ in erased), max(last for _, last in erased)
+
+    def _users(self, shard: int) -> Iterator[tuple[str, str, str]]:
+        months = self.months()
+        with refusals():
+            bitmaps = self._store.client.mget([schema.buckets_key(shard, month) for month in months])
+        places: dict[int, list[str]] = {}
+        for month, bitmap in zip(months, bitmaps, strict=True):
+            for bucket in schema.buckets_in(bitmap):
+                places.setdefault(bucket, []).append(month)
+        for bucket in sorted(places):
+            with refusals():
+                pipeline = self._store.client.pipeline(transaction=False)
+                for month in places[bucket]:
+                    pipeline.smembers(schema.index_key(shard, month, bucket))
+                found = pipeline.execute()
+            known: dict[str, list[str]] = {}
+            for month, members in zip(places[bucket], found, strict=True):
+                for user in {schema.user_and_part(member.decode())[0] for member in members}:
+                    known.setdefault(user, []).append(month)
+            yield from ((user, known[user][0], known[user][-1]) for user in sorted(known))
+
     # -- erasing ------------------------------------------------------------------------------------------------------
 
     def erase(self, user: str, *, unlink: Unlink | None = None, tick: Tick = unwatched) -> Holdings:
@@ -146,6 +184,21 @@ class People:
         return Holdings(
             rows_count=sum(count for _, count in moved.values()), charges_count=charges_count, has_label=has_label
         )
+
+    def rewrite_file(self, pause: Callable[[float], object] = time.sleep) -> None:
+        """Have the server write its append-only file anew, without what was deleted, and wait for it."""
+        is_asked = False
+        with refusals():
+            while True:
+                found = self._store.client.info("persistence")
+                if not found.get("aof_enabled"):
+                    return
+                if not found["aof_rewrite_in_progress"] and not found["aof_rewrite_scheduled"]:
+                    if is_asked:
+                        return
+                    self._store.client.bgrewriteaof()
+                    is_asked = True
+                pause(_POLL_S)
 
     def _indexed(self, shard: int, user: str) -> set[str]:
         """The months whose index names a person, be it that the rows have expired."""
