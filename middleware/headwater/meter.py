@@ -16,7 +16,7 @@ from headwater.amounts import amounts, storable
 from headwater.config import Settings
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.hours import HoursOf
-from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
+from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key, renames
 from headwater.ledger import Ledger, Retention
 from headwater.records import Charge, EnergyReport, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
@@ -78,6 +78,7 @@ class Meter:
                 redis_url=settings.ledger.redis_url,
                 key_fingerprint=key_fingerprint(key),
                 retention=Retention(**settings.retention.seconds()),
+                renames=renames(key),
                 labels={pseudonymizer.of_rule(found): label for label, found in settings.identity.labels.items()},
             )
         )

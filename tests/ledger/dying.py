@@ -38,7 +38,7 @@ def dying(life: Life) -> ClientFactory:
 
     class Connection(UnixDomainSocketConnection):
         def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-            life.send(lambda: UnixDomainSocketConnection.send_packed_command(self, command, check_health=check_health))
+            life.send(lambda: super(Connection, self).send_packed_command(command, check_health=check_health))  # type: ignore[no-untyped-call]
 
     def connect(url: str, timeout_s: float) -> redis.Redis:
         path = url.removeprefix("unix://")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headwater.ledger.people import Holdings
 
 user_app = typer.Typer(
-    help="What the ledger holds of single people: list, show, export, erase.",
+    help="What the ledger holds of single people: list, show, export, erase; and the key behind their pseudonyms.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -283,3 +283,67 @@ def _labelled(settings: config.Settings) -> set[str]:
         return set()
     pseudonymizer = Pseudonymizer(load_key(settings.ledger.data_dir, create=False))
     return {pseudonymizer.of_rule(found) for found in settings.identity.labels.values()}
+
+
+@user_app.command("rotate-key")
+def rotate_key(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    settings: ConfigOption = None,
+) -> None:
+    """Replace the identity key: every account, label and single charge gets a new pseudonym, which the old key cannot link to
+    anybody. Stop all processes before, and give all of them the new identity.key after. Cut short, it can be run again.
+
+    \b
+    Examples:
+      headwater user rotate-key
+      headwater user rotate-key --yes
+    """
+    from headwater.identity import NEXT_FILE, adopt_next_key, key_fingerprint, load_key, next_key, renames
+    from headwater.ledger import Reader, Retention
+    from headwater.ledger.reader import opened_store
+    from headwater.ledger.rotation import Rotation
+
+    with explained():
+        loaded = config.load(settings)
+        ledger, retention = loaded.ledger, Retention(**loaded.retention.seconds())
+        present = key_fingerprint(load_key(ledger.data_dir, create=False))
+        with (
+            opened_store(ledger.data_dir, ledger.redis_url, retention=retention) as store,
+            progress("charges") as stage,
+        ):
+            store.check(None, is_rotating=True)
+            begun = store.rotating()
+            if begun is not None and not (ledger.data_dir / NEXT_FILE).exists():
+                raise ConfigError(
+                    f"a rotation to another identity key was begun ({begun}), and its {NEXT_FILE} is not in {ledger.data_dir}; "
+                    "go on where it was begun, or bring that file here"
+                )
+            if begun is None and not yes:
+                _confirm_rotation()
+            following = next_key(ledger.data_dir)
+            rotation = Rotation(
+                store, present=present, following=key_fingerprint(following), rename=renames(following)[present]
+            )
+            rotation.run(ledger.data_dir, stage("renaming"))
+        adopt_next_key(ledger.data_dir)
+        # What dead processes left under the old key is charged now.
+        Reader.open(
+            data_dir=ledger.data_dir, redis_url=ledger.redis_url, retention=retention, renames=renames(following)
+        ).close()
+    say(
+        f"the identity key is now {key_fingerprint(following)} (was {present}); keep a copy of {ledger.data_dir / 'identity.key'}"
+    )
+    if ledger.redis_url is not None:
+        say(
+            "copy this file into the data folder of every machine that uses this store before its processes start again"
+        )
+
+
+def _confirm_rotation() -> None:
+    if not is_terminal():
+        raise ConfigError(
+            "all processes must be stopped: add --yes when they are, or run it on a terminal, where it asks"
+        )
+    if not typer.confirm("Are all processes that charge to this ledger stopped? Replace its identity key", err=True):
+        say("nothing was changed")
+        raise typer.Exit(1)

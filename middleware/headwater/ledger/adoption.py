@@ -7,7 +7,7 @@ so the next adopter finds it resolved, and the store knows what it has applied.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Final
@@ -52,12 +52,15 @@ class Orphanage:
         *,
         fingerprint: str | None,
         durability: Callable[[], Durability],
+        renames: Mapping[str, Callable[[str], str]] | None = None,
     ) -> None:
+        """`renames`: for each fingerprint of the identity key before this one, from accounts' names of then to those of now."""
         self._journals = data_dir / FOLDER
         self._store = store
         self._stats = stats
         self._fingerprint = fingerprint
         self._durability = durability
+        self._renames = dict(renames or {})
         self._refused: set[str] = set()
 
     def fingerprints(self) -> set[str]:
@@ -75,31 +78,35 @@ class Orphanage:
             if lock is None:
                 continue
             try:
-                self._resolve(folder)
+                rename = self._resolve(folder)
             except (OSError, LedgerError) as error:
                 os.close(lock)
                 log.error("journal %s of a dead process is left as it is: %s", folder, error)
                 if isinstance(error, LedgerError):  # it will not become readable by waiting
                     self._refused.add(folder.name)
                 continue
-            shipment = Shipment(folder, self._store, self._durability(), self._stats)
+            shipment = Shipment(folder, self._store, self._durability(), self._stats, rename=rename)
             taken.append(Adopted(folder, lock, shipment))
         return taken
 
-    def _resolve(self, folder: Path) -> None:
-        """Append a charge for every exchange that was open when the owner died."""
+    def _resolve(self, folder: Path) -> Callable[[str], str] | None:
+        """Append a charge for every exchange that was open when the owner died. Returns what its accounts are called now."""
         head = head_of(folder)
+        rename = None
         if head is not None and self._fingerprint is not None and head[1] != self._fingerprint:
-            raise LedgerError(f"it was written with another identity key ({head[1]}, here {self._fingerprint})")
+            rename = self._renames.get(head[1])
+            if rename is None:
+                raise LedgerError(f"it was written with another identity key ({head[1]}, here {self._fingerprint})")
         tail = Tail(folder)
         tail.sync()
         last_seq, unresolved = _scan(tail)
         tail.cut_torn_tail()
         if not unresolved:
-            return
+            return rename
         finals = [frames.encode(Kind.FINAL, last_seq + n, payload) for n, payload in enumerate(unresolved.values(), 1)]
         tail.append(b"".join(finals))
         self._stats.adopted += len(finals)
+        return rename
 
 
 def _scan(tail: Tail) -> tuple[int, dict[str, bytes]]:

@@ -61,8 +61,9 @@ Row = tuple[str, bytes]
 """A row's key and what is added to it."""
 
 
-def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
-    """Lay a batch out for charge.lua. `oldest_ms`: single charges applied before this moment may go."""
+def call(batch: Batch, retention: Retention, *, oldest_ms: int, key: str = "") -> Call:
+    """Lay a batch out for charge.lua. `oldest_ms`: single charges applied before this moment may go.
+    `key`: the fingerprint of the identity key."""
     shard = batch.shard
     of_users: dict[tuple[str, str, str, str], list[Sums]] = {}
     of_days: dict[tuple[str, str], list[Sums]] = {}
@@ -123,6 +124,7 @@ def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
     arguments += (added for _, added in all_rows)
     arguments += (part for index, _ in months for part in index[2:])
     arguments += packed
+    arguments.append(key)
     return Call(keys, arguments, _gather(((user, month), sums) for (user, month, _), sums in user_months.items()))
 
 

@@ -6,9 +6,14 @@
 --       6 how many rows, 7 lifetime of a month, 8 of a day, 9 of a receipt, 10 of a first sighting in s ('0': none to keep),
 --       11 oldest moment of the stream to keep in ms, 12 stream field, 13 parts as JSON [short name, name, ...],
 --       14 bases as JSON [[document, count, ...], ...], 15 how many buckets of receipts; then what each row adds; then, per
---       user's month, its bucket and its member of the index; then, per charge, its bucket of receipts, its id, and it.
+--       user's month, its bucket and its member of the index; then, per charge, its bucket of receipts, its id, and it; last, the
+--       fingerprint of the identity key: after a rotation, batches of another key are refused.
 -- A Lua number is a double, exact only to 2^53: a row's numbers of 80 bits are added in halves, and what they add, 64 bits.
-local stored = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
+local stored, key = unpack(redis.call('HMGET', KEYS[1], ARGV[1], '!key'))
+if key and key ~= ARGV[#ARGV] then
+  return {-1, key}
+end
+stored = stored or '0'
 if stored ~= ARGV[2] then
   return {0, stored}
 end
@@ -103,7 +108,7 @@ for b, counts in ipairs(bases) do
 end
 
 local receipts = {}
-for a = charge_args + 1, #ARGV, 3 do
+for a = charge_args + 1, #ARGV - 1, 3 do
   local id = try('XADD', KEYS[2], '*', ARGV[12], ARGV[a + 2])
   local bucket = receipts[ARGV[a]]
   if not bucket then

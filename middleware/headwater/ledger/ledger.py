@@ -44,7 +44,9 @@ class Ledger:
         segment_bytes: int = SEGMENT_BYTES,
         outside: Outside | None = None,
         retention: Retention | None = None,
+        renames: Mapping[str, Callable[[str], str]] | None = None,
     ) -> None:
+        """`renames`: for each fingerprint of the identity key before this one, from accounts' names of then to those of now."""
         self.stats = Stats()
         self._data_dir = data_dir
         self._redis_url = redis_url
@@ -52,6 +54,7 @@ class Ledger:
         self._labels = dict(labels or {})
         self._new_journal_id = new_journal_id
         self._segment_bytes = segment_bytes
+        self._renames = dict(renames or {})
         self._retention = retention if retention is not None else Retention()
         self._outside = outside if outside is not None else Outside() if clock is None else Outside(clock=clock)
         self._cache = PeriodCache(self._outside.clock)
@@ -110,6 +113,7 @@ class Ledger:
                 labels=self._labels,
                 outside=self._outside,
                 retention=self._retention,
+                renames=self._renames,
             )
         except ValueError as error:
             journal.close(durable_to=journal.position())

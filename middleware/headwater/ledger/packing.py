@@ -7,7 +7,7 @@ id and the pseudonym as 16 bytes each, and short strings with one length byte ea
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from operator import attrgetter
@@ -34,6 +34,7 @@ VERSION: Final = 4
 # what an upstream metered: their records read as ones without. The first two had 16 presence bits, since then there are 32.
 _READABLE: Final = (1, 2, 3, VERSION)
 _SHORT_PRESENCE: Final = (1, 2)
+_LONG_HEAD: Final = Struct("<BIBBBqq")
 _LONG: Final = tuple(bytes([version]) for version in _READABLE if version not in _SHORT_PRESENCE)
 ANONYMOUS: Final = "anonymous"
 
@@ -212,6 +213,26 @@ def user_of(data: bytes) -> str:
     """
     end = _end_of_pseudonym(data)
     return data[end - 16 : end].hex() if end else unpack(data).user
+
+
+def renamed(data: bytes, rename: Callable[[str], str]) -> bytes:
+    """The same charge, of the account that its own is called now."""
+    end = _end_of_pseudonym(data)
+    if end:
+        pseudonym = _pseudonym_bytes(rename(data[end - 16 : end].hex()))
+        if pseudonym is not None:
+            return data[: end - 16] + pseudonym + data[end:]
+    charge = unpack(data)
+    name = rename(charge.user)
+    return data if name == charge.user else pack(replace(charge, user=name))
+
+
+def ended_ms_of(data: bytes) -> int:
+    """When a charge's request ended, read without the rest where that can be."""
+    if data[:1] in _LONG and len(data) >= _LONG_HEAD.size:
+        ended_ms: int = _LONG_HEAD.unpack_from(data)[-1]
+        return ended_ms
+    return unpack(data).ended_ms
 
 
 def _end_of_pseudonym(data: bytes) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,7 @@ class Reader:
         client_factory: ClientFactory = connect,
         clock: Callable[[], float] = time.time,
         retention: Retention | None = None,
+        renames: Mapping[str, Callable[[str], str]] | None = None,
     ) -> Reader:
         """A reader without a running ledger: starts the embedded server where needed, and first charges what dead
         processes left in their journals, so that a report is complete.
@@ -52,20 +53,12 @@ class Reader:
             LedgerError: the store cannot be reached, or there never was one in the folder.
             ConfigError: the store is of another version.
         """
-        if redis_url is None and not any((data_dir / name).exists() for name in ("store", "journals")):
-            raise LedgerError(
-                f"there is no ledger in {data_dir}: nothing was ever charged there; name another folder with HEADWATER_DATA_DIR"
-            )
         with ExitStack() as stack:
-            if redis_url is None:
-                place = Embedded(data_dir)
-                stack.callback(place.leave)
-                place.ensure()
-                redis_url = place.url
-            store = open_store(redis_url, client_factory=client_factory, clock=clock, retention=retention)
-            stack.callback(store.close)
+            store = stack.enter_context(
+                opened_store(data_dir, redis_url, client_factory=client_factory, clock=clock, retention=retention)
+            )
             store.check(None)
-            _ship_orphans(data_dir, store)
+            _ship_orphans(data_dir, store, renames or {})
             return cls(store, on_close=stack.pop_all())
 
     def __enter__(self) -> Self:
@@ -196,6 +189,35 @@ class Reader:
         return self._books.labels()
 
 
+@contextmanager
+def opened_store(
+    data_dir: Path,
+    redis_url: str | None,
+    *,
+    client_factory: ClientFactory = connect,
+    clock: Callable[[], float] = time.time,
+    retention: Retention | None = None,
+) -> Iterator[Store]:
+    """The store of a folder, or at an address, not checked yet; the embedded server is started where needed.
+
+    Raises:
+        LedgerError: the store cannot be reached, or there never was one in the folder.
+    """
+    if redis_url is None and not any((data_dir / name).exists() for name in ("store", "journals")):
+        raise LedgerError(
+            f"there is no ledger in {data_dir}: nothing was ever charged there; name another folder with HEADWATER_DATA_DIR"
+        )
+    with ExitStack() as stack:
+        if redis_url is None:
+            place = Embedded(data_dir)
+            stack.callback(place.leave)
+            place.ensure()
+            redis_url = place.url
+        store = open_store(redis_url, client_factory=client_factory, clock=clock, retention=retention)
+        stack.callback(store.close)
+        yield store
+
+
 def open_store(
     url: str, *, client_factory: ClientFactory, clock: Callable[[], float], retention: Retention | None = None
 ) -> Store:
@@ -206,10 +228,10 @@ def open_store(
         raise ConfigError(f"HEADWATER_REDIS_URL {url!r} cannot be used: {error}") from error
 
 
-def _ship_orphans(data_dir: Path, store: Store) -> None:
+def _ship_orphans(data_dir: Path, store: Store, renames: Mapping[str, Callable[[str], str]]) -> None:
     """Charge what dead processes left. The journals stay: the next ledger removes them when the store is durable."""
     fingerprint = store.fingerprint()
-    orphanage = Orphanage(data_dir, store, Stats(), fingerprint=fingerprint, durability=SafeDelay)
+    orphanage = Orphanage(data_dir, store, Stats(), fingerprint=fingerprint, durability=SafeDelay, renames=renames)
     if fingerprint is None:
         # A store that was never reached: the journals' own key becomes its key.
         known = orphanage.fingerprints()

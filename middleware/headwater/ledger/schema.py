@@ -130,6 +130,20 @@ def journal_key(shard: int) -> str:
     return _key(shard, "j")
 
 
+KEY_FIELD: Final = "!key"
+"""Among the journals: the fingerprint of the only identity key with which charges are taken; from the first rotation on."""
+
+
+def set_apart(key: str) -> str:
+    """Where something waits during a rotation of the identity key."""
+    return key.replace("}:", "}:new:", 1)
+
+
+def months_key(shard: int) -> str:
+    """The months that have something set apart."""
+    return _key(shard, "months")
+
+
 def stream_key(shard: int) -> str:
     """The shard's charges, packed, in the order in which they were applied."""
     return _key(shard, "led")

@@ -40,7 +40,9 @@ class Shipment:
         stats: Stats,
         *,
         on_added: Callable[[Added], None] | None = None,
+        rename: Callable[[str], str] | None = None,
     ) -> None:
+        """`rename`: from the accounts' names in the journal to those of now, where another identity key made them."""
         self.journal_id = folder.name
         self.tail = Tail(folder)
         self.applied = START
@@ -50,6 +52,7 @@ class Shipment:
         self._durability = durability
         self._stats = stats
         self._on_added = on_added
+        self._rename = rename
         self._sequences: dict[int, int] | None = None
         self._pending: list[Frame] = []
         self._after_pending = START
@@ -137,10 +140,11 @@ class Shipment:
             elif frame.kind == Kind.FINAL:
                 self._note_damage(frame.seq)
                 if frame.seq > lowest:
-                    charge = packing.unpack(frame.payload)
+                    payload = frame.payload if self._rename is None else packing.renamed(frame.payload, self._rename)
+                    charge = packing.unpack(payload)
                     shard = schema.shard_of(charge.user, len(sequences))
                     if frame.seq > sequences[shard]:
-                        charges.setdefault(shard, []).append((frame.seq, charge, frame.payload))
+                        charges.setdefault(shard, []).append((frame.seq, charge, payload))
         for shard, numbered in charges.items():
             self._apply_shard(shard, numbered, sequences)
 

@@ -105,6 +105,7 @@ class Shipper:
         labels: Mapping[str, str],
         outside: Outside,
         retention: Retention,
+        renames: Mapping[str, Callable[[str], str]],
     ) -> None:
         self._journal = journal
         self._place = place
@@ -118,7 +119,9 @@ class Shipper:
         self._store = Store(place.url, client_factory=outside.client_factory, clock=outside.clock, retention=retention)
         self._books = Books(self._store)
         self._live = Shipment(journal.folder, self._store, self._durability(), stats, on_added=cache.add)
-        self._orphanage = Orphanage(data_dir, self._store, stats, fingerprint=fingerprint, durability=self._durability)
+        self._orphanage = Orphanage(
+            data_dir, self._store, stats, fingerprint=fingerprint, durability=self._durability, renames=renames
+        )
         self._adopted: list[Adopted] = []
         self._connected = False
         self._next_adoption_s = 0.0
