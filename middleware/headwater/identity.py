@@ -173,6 +173,7 @@ def renames(key: bytes) -> dict[str, Rename]:
     keys = _keys(key)
 
     def since(number: int) -> Rename:
+        @lru_cache(maxsize=_CACHED_CALLERS)
         def rename(user: str) -> str:
             for each in keys[number:]:
                 user = _renamed(each, user)

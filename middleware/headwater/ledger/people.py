@@ -24,6 +24,7 @@ _FIND_SCRIPT: Final = files("headwater.ledger").joinpath("find.lua").read_text("
 _CHUNK: Final = 500
 _TRIES: Final = 10
 _POLL_S: Final = 0.05
+_BUCKETS: Final = 64
 _DAY_MS: Final = 86_400_000
 _AHEAD_MS: Final = 31 * _DAY_MS
 """By how much a charge's clock may be ahead of this one."""
@@ -142,14 +143,16 @@ class People:
         for month, bitmap in zip(months, bitmaps, strict=True):
             for bucket in schema.buckets_in(bitmap):
                 places.setdefault(bucket, []).append(month)
-        for bucket in sorted(places):
+        buckets = sorted(places)
+        for at in range(0, len(buckets), _BUCKETS):
+            some = [(bucket, month) for bucket in buckets[at : at + _BUCKETS] for month in places[bucket]]
             with refusals():
                 pipeline = self._store.client.pipeline(transaction=False)
-                for month in places[bucket]:
+                for bucket, month in some:
                     pipeline.smembers(schema.index_key(shard, month, bucket))
                 found = pipeline.execute()
             known: dict[str, list[str]] = {}
-            for month, members in zip(places[bucket], found, strict=True):
+            for (_, month), members in zip(some, found, strict=True):
                 for user in {schema.user_and_part(member.decode())[0] for member in members}:
                     known.setdefault(user, []).append(month)
             yield from ((user, known[user][0], known[user][-1]) for user in sorted(known))

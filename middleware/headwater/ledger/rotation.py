@@ -28,6 +28,7 @@ _MOVING, _PLACING = "moving", "placing"
 _CHUNK: Final = 500
 _ROWS: Final = 200
 _MEMBERS: Final = 50
+_BUCKETS: Final = 64
 
 _Each = TypeVar("_Each")
 Rename = Callable[[str], str]
@@ -231,14 +232,21 @@ class Rotation:
         apart = schema.set_apart(schema.buckets_key(shard, month))
         with refusals():
             bitmap = self._store.client.get(apart)
-        for bucket in schema.buckets_in(bitmap):
-            index = schema.index_key(shard, month, bucket)
+        for buckets in _batches(schema.buckets_in(bitmap), _BUCKETS):
+            indexes = [schema.index_key(shard, month, bucket) for bucket in buckets]
             with refusals():
-                members = sorted(member.decode() for member in self._store.client.smembers(schema.set_apart(index)))
-            places = [(member, *schema.user_and_part(member)) for member in members]
+                pipeline = self._store.client.pipeline(transaction=False)
+                for index in indexes:
+                    pipeline.smembers(schema.set_apart(index))
+                found = pipeline.execute()
+            places = [
+                (bucket, index, member.decode(), *schema.user_and_part(member.decode()))
+                for bucket, index, members in zip(buckets, indexes, found, strict=True)
+                for member in sorted(members)
+            ]
             self._rows(
                 (schema.set_apart(key), key)
-                for user in dict.fromkeys(user for _, user, _ in places)
+                for user in dict.fromkeys(user for _, _, _, user, _ in places)
                 for key in (schema.user_key(shard, user, day) for day in schema.days_of(month))
             )
             self._members(
@@ -250,7 +258,7 @@ class Rotation:
                     (schema.set_apart(index), index, schema.buckets_key(shard, month)),
                     (member, member, bucket),
                 )
-                for member, user, part in places
+                for bucket, index, member, user, part in places
             )
         with refusals():
             self._store.client.delete(apart)
