@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -331,3 +332,30 @@ def test_a_persons_charges_are_found_among_many(server: Server, add: Add) -> Non
 
     assert [count for count, _ in ticks[:2]] == [500, 1_000]
     assert [ratio for _, ratio in ticks[:2]] == pytest.approx([500 / 1_203, 1_000 / 1_203])
+
+
+def test_a_server_without_a_file_has_none_to_rewrite(own_server: Server) -> None:
+    own_server.start("--appendonly", "no")
+    store = opened(own_server)
+
+    People(Books(store)).rewrite_file()
+
+    assert store.client.info("persistence")["aof_rewrite_in_progress"] == 0
+    store.close()
+
+
+def test_a_rewriting_that_is_under_way_is_waited_for_and_followed_by_another(server: Server) -> None:
+    store = opened(server)
+    fill(store, [charge(1)])
+    store.client.bgrewriteaof()
+    waits: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waits.append(seconds)
+        threading.Event().wait(seconds)
+
+    People(Books(store)).rewrite_file(pause)
+
+    assert waits
+    assert store.client.info("persistence")["aof_last_bgrewrite_status"] == "ok"
+    store.close()

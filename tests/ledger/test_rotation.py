@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,19 @@ from typer.testing import CliRunner, Result
 
 from headwater.cli import app
 from headwater.errors import ConfigError, LedgerError
-from headwater.identity import KEY_FILE, NEXT_FILE, Pseudonymizer, key_fingerprint, load_key, next_key, renames
+from headwater.identity import (
+    KEY_FILE,
+    NEXT_FILE,
+    Pseudonymizer,
+    adopt_next_key,
+    key_fingerprint,
+    load_key,
+    next_key,
+    renames,
+)
 from headwater.ledger import Ledger, packing, schema
 from headwater.ledger.books import Books
+from headwater.ledger.connection import connect
 from headwater.ledger.journal import Journal
 from headwater.ledger.people import People
 from headwater.ledger.reader import Reader
@@ -213,6 +224,27 @@ def test_consumers_of_the_stream_go_on_where_they_were(server: Server, tmp_path:
     store.close()
 
 
+def test_other_records_go_both_ways_too(server: Server, tmp_path: Path) -> None:
+    """Once on the way and once back, on each shard; none, where it is back already."""
+    told: list[tuple[object, ...]] = []
+
+    class Statements:
+        def move(self, shard: int, rename: Callable[[str], str]) -> None:
+            told.append(("move", shard, rename(ADA)))
+
+        def place(self, shard: int) -> None:
+            told.append(("place", shard))
+
+    filled(server, [charge(1)], shards_count=2).close()
+    ticks: list[int] = []
+    Rotation(begun(server, shards_count=2), present=OLD, following=NEW, rename=rename, links=[Statements()]).run(
+        tmp_path, lambda count, _: ticks.append(count)
+    )
+
+    assert told == [("move", 0, rename(ADA)), ("move", 1, rename(ADA)), ("place", 0), ("place", 1)]
+    assert ticks == [1]
+
+
 def test_deleted_charges_leave_no_bytes_behind(server: Server, tmp_path: Path) -> None:
     store = filled(server, [charge(1), charge(2, user=BOB)])
     People(Books(store)).erase(ADA)
@@ -344,6 +376,42 @@ def test_cut_short_before_the_file_is_adopted_it_is_adopted_by_the_next_run(serv
     assert load_key(data_dir) == following
 
 
+@pytest.mark.parametrize("lost", [{"rotating", "phase"}, {"key"}, {"all"}])
+def test_a_store_that_fell_back_behind_the_key_file_is_brought_to_it(
+    server: Server, data_dir: Path, lost: set[str]
+) -> None:
+    """It is killed when the file is in its place, and its own last second is not on disk: the last write or all of them."""
+    user = charged(data_dir, server)
+    before = load_key(data_dir)
+    whole = {name: server_dump(server, name) for name in server.command("KEYS", "*")}
+    assert run(data_dir, server, "rotate-key", "--yes").exit_code == 0
+    after = load_key(data_dir)
+    if lost == {"all"}:
+        server.command("FLUSHALL")
+        with connect(server.url, 5.0) as client:
+            for name, dumped in whole.items():
+                client.restore(name, 0, dumped)
+    else:
+        server.command("HSET", schema.META, "rotating", key_fingerprint(after), "phase", "placing")
+        if lost == {"key"}:
+            server.command("HSET", schema.META, "key", key_fingerprint(before))
+
+    done = run(data_dir, server, "rotate-key", "--yes")
+
+    assert done.exit_code == 0, done.stderr
+    assert load_key(data_dir) == after
+    assert server.command("HGET", schema.META, "key") == key_fingerprint(after)
+    shown = run(data_dir, server, "show", "--api-key", stdin="sk-ada").stdout
+    assert shown.startswith(f"{renames(after)[key_fingerprint(before)](user)}: 2 sums and 1 single charges")
+
+
+def server_dump(server: Server, name: str) -> bytes:
+    with connect(server.url, 5.0) as client:
+        dumped = client.dump(name)
+        assert isinstance(dumped, bytes)
+        return dumped
+
+
 def test_a_rotation_that_was_begun_elsewhere_is_gone_on_with_there(server: Server, data_dir: Path) -> None:
     charged(data_dir, server)
     server.command("HSET", schema.META, "rotating", NEW)
@@ -375,6 +443,12 @@ def test_next_keys_that_cannot_be_written_are_an_error_that_says_so(tmp_path: Pa
 
     with pytest.raises(ConfigError, match="cannot make the next identity key"):
         next_key(tmp_path)
+    (tmp_path / KEY_FILE).unlink()
+    (tmp_path / KEY_FILE).mkdir()
+    (tmp_path / NEXT_FILE).rmdir()
+    (tmp_path / NEXT_FILE).write_bytes(NEW_KEY)
+    with pytest.raises(ConfigError, match=r"cannot put identity\.key\.next in the place of identity\.key"):
+        adopt_next_key(tmp_path)
 
 
 def test_charges_read_no_further_than_needed_are_those_that_were_packed() -> None:

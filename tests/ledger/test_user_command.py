@@ -42,12 +42,12 @@ def ada(pseudonymizer: Pseudonymizer) -> str:
 
 @pytest.fixture
 def fill(server: Server, tmp_path: Path) -> Callable[..., None]:
-    def put(*some: Charge, labels: dict[str, str] | None = None) -> None:
+    def put(*some: Charge, labels: dict[str, str] | None = None, journal_id: str = "j1") -> None:
         store = Store(server.url)
         store.check(key_fingerprint(load_key(tmp_path)))
         store.set_labels(labels or {})
         store.keep_document("5f0c", '{"hardware": "hgx-h100"}')
-        journal = write(tmp_path, some)
+        journal = write(tmp_path, some, journal_id=journal_id)
         ship(journal, store)
         journal.close(durable_to=journal.position())
         store.close()
@@ -133,8 +133,26 @@ def test_the_key_of_another_installation_finds_nobody_else(run: Run, fill: Calla
     assert not (tmp_path / "identity.key").exists()  # asking makes no key
 
 
+def test_a_key_is_asked_for_on_a_terminal(
+    run: Run, fill: Callable[..., None], ada: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(charge(1, user=ada))
+    monkeypatch.setattr("headwater.cli.persons.is_terminal", lambda: True)
+
+    done = run("show", "--api-key", stdin="sk-ada\n")
+
+    assert "sk-ada" not in done.stdout + done.stderr
+    assert f"{ada}: 2 sums" in done.stdout
+
+
 def test_accounts_are_listed_with_their_months(run: Run, fill: Callable[..., None], ada: str) -> None:
     fill(charge(1, user=ada), charge(2, user=BOB), charge(3, user=BOB, ended_ms=NOV_23_MS - 30 * 86_400_000))
+
+    assert run("erase", BOB, "--yes").exit_code == 0
+    assert [line.split()[0] for line in run("list").stdout.splitlines()] == ["user", ada, "erased"]
+    fill(charge(2, user=BOB), charge(3, user=BOB, ended_ms=NOV_23_MS - 30 * 86_400_000), journal_id="again")
+    assert run("erase", BOB, "--yes").exit_code == 0
+    fill(charge(2, user=BOB), charge(3, user=BOB, ended_ms=NOV_23_MS - 30 * 86_400_000), journal_id="more")
 
     as_text = run("list").stdout
     as_json = [json.loads(line) for line in run("list", "--json").stdout.splitlines()]
@@ -144,6 +162,7 @@ def test_accounts_are_listed_with_their_months(run: Run, fill: Callable[..., Non
         [
             {"user": BOB, "label": None, "first_month": "2026-10", "last_month": "2026-11"},
             {"user": ada, "label": None, "first_month": "2026-11", "last_month": "2026-11"},
+            {"user": "erased", "label": None, "first_month": "2026-10", "last_month": "2026-11"},
         ],
         key=lambda each: str(each["user"]),
     )

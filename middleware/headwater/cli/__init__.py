@@ -23,7 +23,7 @@ from headwater.printable import printable
 if TYPE_CHECKING:
     from headwater.ledger import Reader
 
-__all__ = ["ConfigOption", "app", "explained", "main", "opened", "place", "say"]
+__all__ = ["ConfigOption", "app", "explained", "is_terminal", "main", "opened", "place", "say"]
 
 app = typer.Typer(
     name="headwater",
@@ -71,6 +71,11 @@ def place(settings: config.Settings) -> str:
     return (
         "the store of HEADWATER_REDIS_URL" if settings.ledger.redis_url else f"the ledger in {settings.ledger.data_dir}"
     )
+
+
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
 
 
 def opened(settings: config.Settings) -> Reader:

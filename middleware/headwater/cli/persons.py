@@ -8,6 +8,7 @@ from typing import Final
 import typer
 
 from headwater import config
+from headwater.cli import is_terminal
 from headwater.errors import ConfigError
 from headwater.identity import ANONYMOUS, Pseudonymizer, is_pseudonym, key_fingerprint, load_key
 from headwater.ledger import Reader
@@ -66,7 +67,7 @@ def _pseudonymizer(reader: Reader, settings: config.Settings) -> Pseudonymizer:
 
 def _asked_key() -> str:
     """Asked for on a terminal, unseen; else a line of standard input. Never an argument, which others could read."""
-    if sys.stdin.isatty():
+    if is_terminal():
         found: str = typer.prompt("API key", hide_input=True, err=True)
     else:
         found = sys.stdin.readline()

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from headwater import config
-from headwater.cli import ConfigOption, app, explained, opened, say
+from headwater.cli import ConfigOption, app, explained, is_terminal, opened, say
 from headwater.cli.progress import progress
 from headwater.errors import ConfigError
 from headwater.printable import printable
@@ -23,6 +23,7 @@ from headwater.tables import aligned, rule, widths
 if TYPE_CHECKING:
     from headwater.ledger import Reader
     from headwater.ledger.people import Holdings
+    from headwater.ledger.redis import Store
 
 user_app = typer.Typer(
     help="What the ledger holds of single people: list, show, export, erase; and the key behind their pseudonyms.",
@@ -248,11 +249,6 @@ def erase(
                 say(line)
 
 
-def is_terminal() -> bool:
-    """Whether somebody can be asked."""
-    return sys.stdin.isatty()
-
-
 def _confirm(user: str, held: str) -> None:
     if not is_terminal():
         raise ConfigError("erasing cannot be undone: add --yes, or run it on a terminal, where it asks")
@@ -298,7 +294,7 @@ def rotate_key(
       headwater user rotate-key
       headwater user rotate-key --yes
     """
-    from headwater.identity import NEXT_FILE, adopt_next_key, key_fingerprint, load_key, next_key, renames
+    from headwater.identity import adopt_next_key, key_fingerprint, renames
     from headwater.ledger import Reader, Retention
     from headwater.ledger.reader import opened_store
     from headwater.ledger.rotation import Rotation
@@ -306,37 +302,45 @@ def rotate_key(
     with explained():
         loaded = config.load(settings)
         ledger, retention = loaded.ledger, Retention(**loaded.retention.seconds())
-        present = key_fingerprint(load_key(ledger.data_dir, create=False))
         with (
             opened_store(ledger.data_dir, ledger.redis_url, retention=retention) as store,
             progress("charges") as stage,
         ):
             store.check(None, is_rotating=True)
-            begun = store.rotating()
-            if begun is not None and not (ledger.data_dir / NEXT_FILE).exists():
-                raise ConfigError(
-                    f"a rotation to another identity key was begun ({begun}), and its {NEXT_FILE} is not in {ledger.data_dir}; "
-                    "go on where it was begun, or bring that file here"
-                )
-            if begun is None and not yes:
-                _confirm_rotation()
-            following = next_key(ledger.data_dir)
-            rotation = Rotation(
-                store, present=present, following=key_fingerprint(following), rename=renames(following)[present]
+            following = _following_key(store, ledger.data_dir, yes=yes)
+            now, stored = key_fingerprint(following), store.fingerprint() or ""
+            before = renames(following)
+            present = stored if stored in before else list(before)[-1]
+            Rotation(store, present=present, following=now, rename=before[present]).run(
+                ledger.data_dir, stage("renaming")
             )
-            rotation.run(ledger.data_dir, stage("renaming"))
         adopt_next_key(ledger.data_dir)
         # What dead processes left under the old key is charged now.
         Reader.open(
             data_dir=ledger.data_dir, redis_url=ledger.redis_url, retention=retention, renames=renames(following)
         ).close()
-    say(
-        f"the identity key is now {key_fingerprint(following)} (was {present}); keep a copy of {ledger.data_dir / 'identity.key'}"
-    )
+    say(f"the identity key is now {now} (was {present}); keep a copy of {ledger.data_dir / 'identity.key'}")
     if ledger.redis_url is not None:
         say(
             "copy this file into the data folder of every machine that uses this store before its processes start again"
         )
+
+
+def _following_key(store: Store, data_dir: Path, *, yes: bool) -> bytes:
+    """The keys to go on to: those of a rotation that was begun, else the present ones with a new one behind them."""
+    from headwater.identity import NEXT_FILE, key_fingerprint, load_key, next_key, renames
+
+    key, begun = load_key(data_dir, create=False), store.rotating()
+    if begun == key_fingerprint(key) or (begun is None and store.fingerprint() in renames(key)):
+        return key  # the file was put in its place, and then the store fell back by the second that it had not written
+    if begun is not None and not (data_dir / NEXT_FILE).exists():
+        raise ConfigError(
+            f"a rotation to another identity key was begun ({begun}), and its {NEXT_FILE} is not in {data_dir}; go on where it "
+            "was begun, or bring that file here"
+        )
+    if begun is None and not yes:
+        _confirm_rotation()
+    return next_key(data_dir)
 
 
 def _confirm_rotation() -> None:

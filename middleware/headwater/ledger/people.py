@@ -222,8 +222,6 @@ class People:
         bucket, erased_bucket = map(schema.bucket_of, (user, schema.ERASED))
         for _ in range(_TRIES):
             parts = list(self._books.parts(shard))
-            if not parts:
-                return "", 0
             periods = [*((month, part) for part in parts), *((day, "") for day in schema.days_of(month))]
             keys = [schema.stream_key(shard), schema.parts_key(shard)]
             keys += [schema.index_key(shard, month, bucket), schema.index_key(shard, month, erased_bucket)]
