@@ -114,7 +114,7 @@ def test_a_label_that_a_sheet_would_run_is_defused() -> None:
 
 
 def test_json_names_both_sets_and_the_requests_there_is_more_to_say_of() -> None:
-    made = restated((ADA, ADA), found_count=1, lost_count=2, undeployed_count=3, undocumented_count=4)
+    made = restated((ADA, ADA), found_count=1, lost_count=2, undeployed_count=3, undocumented_count=4, erased_count=5)
 
     document = json.loads(restated_json(made))
 
@@ -130,7 +130,8 @@ def test_json_names_both_sets_and_the_requests_there_is_more_to_say_of() -> None
     ]
     assert document["recomputed_under"]["factors_hash"] == SEED.document_hash
     assert document["total"]["charged"] == document["total"]["recomputed"] == document["rows"][0]["charged"]
-    assert list(document["requests"].values()) == [1, 2, 3, 4]
+    assert list(document["requests"].values()) == [1, 2, 3, 4, 5]
+    assert "5 more requests of this month are in neither: their single charges were erased." in restated_table(made)
 
 
 def test_the_table_has_both_beside_each_other_with_ranges_under_both_sets() -> None:

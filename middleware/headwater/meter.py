@@ -16,8 +16,8 @@ from headwater.amounts import amounts, storable
 from headwater.config import Settings
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.hours import HoursOf
-from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key
-from headwater.ledger import Ledger
+from headwater.identity import ANONYMOUS, Identify, Identity, Pseudonymizer, key_fingerprint, load_key, renames
+from headwater.ledger import Ledger, Retention
 from headwater.records import Charge, EnergyReport, Footprint, Observation, Outcome, Unknown, Usage
 from headwater.serving import Served, Serving
 from headwater.tariffs import Pricing
@@ -26,11 +26,6 @@ from headwater.tokens import CountTokens, TokenCounter
 
 log = logging.getLogger("headwater")
 _LOGGED_FAILURES: Final = 3
-
-
-def _labelled(pseudonymizer: Pseudonymizer, subject: str) -> str:
-    rule, _, digest = subject.rpartition(":")
-    return pseudonymizer.of_digest(rule.lower(), digest)
 
 
 def _at_once(hours: HoursOf | None) -> HoursOf | None:
@@ -84,9 +79,9 @@ class Meter:
                 key_fingerprint=key_fingerprint(key),
                 journal_bytes=settings.ledger.journal_bytes,
                 when_full=settings.ledger.when_full,
-                labels={
-                    _labelled(pseudonymizer, subject): label for label, subject in settings.identity.labels.items()
-                },
+                retention=Retention(**settings.retention.seconds()),
+                renames=renames(key),
+                labels={pseudonymizer.of_rule(found): label for label, found in settings.identity.labels.items()},
             )
         )
         for name, load in self.serving.loads.items():

@@ -74,8 +74,9 @@ async def _respond(meter: Meter, name: str, user: str) -> Response:
     if document is None:
         # The same answer whether there is none or it is somebody else's.
         age_ms = meter.wall_s() * 1000 - ulid.time_ms(request_id)
+        kept = meter.settings.retention.receipts_hours
         retry = {"retry-after": "1"} if 0 <= age_ms < _YOUNG_MS else {}
-        return _problem(404, "no receipt under this id for you; receipts are kept for 48 hours", retry)
+        return _problem(404, f"no receipt under this id for you; receipts are kept for {kept} hours", retry)
     return JSONResponse(document, headers=_PRIVATE)
 
 

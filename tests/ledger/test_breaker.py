@@ -23,6 +23,7 @@ from headwater.ledger.journal import Journal
 from headwater.ledger.packing import pack
 from headwater.ledger.periods import PeriodCache
 from headwater.ledger.redis import Store
+from headwater.ledger.schema import Retention
 from headwater.ledger.shipper import Address, Shipper
 from headwater.ledger.stats import Stats
 from tests.ledger.support import KEY, Server, applied_at_once, charge, eventually, outside
@@ -52,6 +53,8 @@ class Bench:
             data_dir=self.folder,
             fingerprint=KEY,
             labels={},
+            retention=Retention(),
+            renames={},
             outside=Outside(monotonic=self.clock, durability=applied_at_once, jitter=self.jitter),
         )
 

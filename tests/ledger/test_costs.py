@@ -274,3 +274,17 @@ def test_documents_are_read_once_each(add: Add) -> None:
     costs(watched, made, pricing())
 
     assert sorted(asked) == ["5f0c", "none"]
+
+
+def test_what_was_erased_has_no_cost_and_is_said_to(add: Add) -> None:
+    reader = add(kwh(1), kwh(2, user=BOB), kwh(3, user=BOB))
+    reader.people.erase(BOB)
+
+    made, found = priced(reader, pricing())
+
+    assert set(found.bills) == {ADA}
+    assert found.total.electricity == Fraction("0.2")
+    text = as_table(made, found)
+    assert "2 of 3 requests have no cost of electricity, water and server: their single charges were erased." in text
+    assert Fraction(rows(as_csv(made, found))[ADA]["cost_electricity"]) == Fraction("0.2")
+    assert rows(as_csv(made, found))["erased"]["cost_electricity"] == ""

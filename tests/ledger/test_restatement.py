@@ -184,3 +184,13 @@ def test_progress_is_told(add: Add) -> None:
     restatement(reader, MONTH, SEED, lambda count, ratio: told.append((count, ratio)))
 
     assert told == [(TICK_EVERY, 1.0)]
+
+
+def test_what_was_erased_is_in_neither_statement_and_counted(add: Add) -> None:
+    reader = add(priced(1), priced(2, user=BOB), priced(3, user=BOB))
+    reader.people.erase(BOB)
+
+    made = restatement(reader, MONTH, SEED)
+
+    assert made.charged.total.requests_count == made.recomputed.total.requests_count == 1
+    assert made.erased_count == 2

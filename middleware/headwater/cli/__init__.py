@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +20,10 @@ from headwater.__about__ import __version__
 from headwater.errors import ConfigError, HeadwaterError
 from headwater.printable import printable
 
-__all__ = ["ConfigOption", "app", "explained", "main", "place", "say"]
+if TYPE_CHECKING:
+    from headwater.ledger import Reader
+
+__all__ = ["ConfigOption", "app", "explained", "is_terminal", "main", "opened", "place", "say"]
 
 app = typer.Typer(
     name="headwater",
@@ -70,6 +73,22 @@ def place(settings: config.Settings) -> str:
     )
 
 
+def is_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty()
+
+
+def opened(settings: config.Settings) -> Reader:
+    """The ledger that the settings name, to be read. Close it after use."""
+    from headwater.ledger import Reader, Retention
+
+    return Reader.open(
+        data_dir=settings.ledger.data_dir,
+        redis_url=settings.ledger.endpoint,
+        retention=Retention(**settings.retention.seconds()),
+    )
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         say(f"headwater {__version__}")
@@ -91,6 +110,7 @@ for _module in (
     "close",
     "recompute",
     "doctor",
+    "user",
     "estimate",
     "compare",
     "fleet",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headwater import config
-from headwater.cli import ConfigOption, app, explained, say
+from headwater.cli import ConfigOption, app, explained, opened, say
 from headwater.cli.progress import progress
 from headwater.errors import ConfigError
 
@@ -42,7 +42,7 @@ def close(
       headwater close --verify 2026-10
       headwater close --verify --json
     """
-    from headwater.ledger import Reader, closing
+    from headwater.ledger import closing
     from headwater.ledger.statements import Statements
     from headwater.reports.statement import checked_month
 
@@ -55,7 +55,7 @@ def close(
             checked_month(month)
         loaded = config.load(settings)
         with (
-            Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader,
+            opened(loaded) as reader,
             progress("rows") as stage,
         ):
             statements = Statements(reader.books)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from headwater import catalog, config
-from headwater.cli import ConfigOption, app, explained
+from headwater.cli import ConfigOption, app, explained, opened
 from headwater.cli.estimate import Hydropower
 from headwater.cli.progress import progress
 from headwater.cli.report import ReportFormat
@@ -30,7 +30,7 @@ def recompute(
 ) -> None:
     """Print a month as charged and under another factor set, side by side. Exact: charge by charge, from what is stored.
 
-    The ledger stays as it is. Single charges are kept for 400 days.
+    The ledger stays as it is. Single charges are kept for 400 days, unless [retention] says otherwise.
 
     \b
     Examples:
@@ -38,7 +38,6 @@ def recompute(
       headwater recompute --factors current-2026.11 --hydro exclude
       headwater recompute --month 2026-11 --factors li-2023 --format csv > november-li.csv
     """
-    from headwater.ledger import Reader
     from headwater.reports import month_now, restated_csv, restated_json, restated_table, restatement
 
     with explained():
@@ -47,7 +46,7 @@ def recompute(
             wanted = replace(wanted, hydro=hydro.value)
         loaded = config.load(settings)
         with (
-            Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader,
+            opened(loaded) as reader,
             progress("charges") as stage,
         ):
             made = restatement(

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from headwater import config
-from headwater.cli import ConfigOption, app, explained, place
+from headwater.cli import ConfigOption, app, explained, opened, place
 from headwater.cli.progress import progress
 from headwater.errors import ConfigError, LedgerError
 from headwater.printable import printable
@@ -62,17 +62,13 @@ def report(
       headwater report --month 2026-11 --live --top 10
       headwater report --format json | jq '.rows[] | {user, energy_j}'
     """
-    from headwater.ledger import Reader
     from headwater.reports import accounts, costs, csv_pieces, json_pieces, month_now, since_words, table
     from headwater.tariffs import Pricing
 
     with explained():
         loaded = config.load(settings)
         pricing = Pricing(loaded)
-        with (
-            Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader,
-            progress("accounts") as stage,
-        ):
+        with opened(loaded) as reader, progress("accounts") as stage:
             found = accounts(reader, month if month is not None else month_now(time.time()), live=live)
             priced = None
             if pricing and not without_cost:
@@ -109,7 +105,9 @@ def held_back(pieces: Iterable[str]) -> Iterator[str]:
 
 @app.command()
 def explain(
-    request_id: Annotated[str, typer.Argument(metavar="ID", help="The Headwater-Id of a reply of the last 48 hours.")],
+    request_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The Headwater-Id of a reply, while its receipt is kept: 48 hours.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
     settings: ConfigOption = None,
 ) -> None:
@@ -121,7 +119,6 @@ def explain(
       headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH --json
     """
     from headwater import ulid
-    from headwater.ledger import Reader
     from headwater.receipts import as_text, receipt
     from headwater.tariffs import Pricing
 
@@ -132,11 +129,12 @@ def explain(
             )
         loaded = config.load(settings)
         pricing = Pricing(loaded)
-        with Reader.open(data_dir=loaded.ledger.data_dir, redis_url=loaded.ledger.endpoint) as reader:
+        with opened(loaded) as reader:
             charge = reader.receipt(request_id.upper())
             if charge is None:
                 raise LedgerError(
-                    f"there is no receipt {request_id} in the ledger ({place(loaded)}); receipts are kept for 48 hours"
+                    f"there is no receipt {request_id} in the ledger ({place(loaded)}); receipts are kept for "
+                    f"{reader.receipts_hours} hours"
                 )
             document = receipt(charge, reader.document(charge.deployment_hash), pricing)
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False) if as_json else as_text(document), nl=as_json)

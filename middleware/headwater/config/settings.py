@@ -20,6 +20,7 @@ from pydantic import (
 from headwater.config.ledger import LedgerSettings
 from headwater.config.lines import Lines, Misplaced
 from headwater.config.prices import Currency, Day, Price
+from headwater.config.retention import RetentionSettings
 from headwater.config.section import Name, Section
 from headwater.records import Hosting, Hydro, Precision, WueBasis, WueMethod
 from headwater.units import MOST_G_PER_KWH, MOST_L_PER_KWH, MOST_PUE, MOST_WET_BULB_C
@@ -268,6 +269,7 @@ class Settings(Section):
 
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     identity: IdentitySettings = Field(default_factory=IdentitySettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
     deployment: tuple[DeploymentSettings, ...] = (DeploymentSettings(hardware="hgx-h100", engine="vllm-0.11"),)
     fallback: FallbackSettings | None = None
     factors: FactorSettings = Field(default_factory=FactorSettings)

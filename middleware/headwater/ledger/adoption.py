@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Final
@@ -59,13 +59,16 @@ class Orphanage:
         fingerprint: str | None,
         durability: Callable[[], Durability],
         clock: Callable[[], float] = time.time,
+        renames: Mapping[str, Callable[[str], str]] | None = None,
     ) -> None:
+        """`renames`: for each fingerprint of the identity key before this one, from accounts' names of then to those of now."""
         self._journals = data_dir / FOLDER
         self._store = store
         self._stats = stats
         self._fingerprint = fingerprint
         self._durability = durability
         self._clock = clock
+        self._renames = dict(renames or {})
         self._refused: set[str] = set()
 
     def fingerprints(self) -> set[str]:
@@ -84,7 +87,7 @@ class Orphanage:
                 continue
             damage = Damage(folder.name, self._stats)
             try:
-                self._resolve(folder, damage)
+                rename = self._resolve(folder, damage)
             except (OSError, LedgerError) as error:
                 os.close(lock)
                 if isinstance(error, StoreError):
@@ -93,15 +96,19 @@ class Orphanage:
                 if isinstance(error, LedgerError):  # it will not become readable by waiting
                     self._refused.add(folder.name)
                 continue
-            shipment = Shipment(folder, self._store, self._durability(), self._stats, damage=damage)
+            shipment = Shipment(folder, self._store, self._durability(), self._stats, damage=damage, rename=rename)
             taken.append(Adopted(folder, lock, shipment))
         return taken
 
-    def _resolve(self, folder: Path, damage: Damage) -> None:
-        """Add a charge for every exchange that was open when the owner died."""
+    def _resolve(self, folder: Path, damage: Damage) -> Callable[[str], str] | None:
+        """Add a charge for every exchange that was open when the owner died. Returns what its accounts are called now, where
+        another identity key named them."""
         fingerprint = fingerprint_of(folder)
+        rename = None
         if fingerprint is not None and self._fingerprint is not None and fingerprint != self._fingerprint:
-            raise LedgerError(f"it was written with another identity key ({fingerprint}, here {self._fingerprint})")
+            rename = self._renames.get(fingerprint)
+            if rename is None:
+                raise LedgerError(f"it was written with another identity key ({fingerprint}, here {self._fingerprint})")
         stored = self._store.applied(folder.name)
         damage.stored_seq = min(stored.values())
         tail = Tail(folder, damage=damage)
@@ -115,12 +122,13 @@ class Orphanage:
         if damage.lowest_seq <= stored_seq or left.last_seq < stored_seq:
             unresolved = self._without_stored(folder, unresolved)
         if not unresolved:
-            return
+            return rename
         last_seq = max(left.last_seq, stored_seq)
         head = frames.encode(Kind.HEAD, last_seq, (fingerprint or self._fingerprint or "").encode())
         finals = [frames.encode(Kind.FINAL, last_seq + n, payload) for n, payload in enumerate(unresolved.values(), 1)]
         tail.append(b"".join((head, *finals)))
         self._stats.adopted += len(finals)
+        return rename
 
     def _without_stored(self, folder: Path, unresolved: dict[str, bytes]) -> dict[str, bytes]:
         """The exchanges of a damaged journal that the store has no charge of. Those of which it can no longer tell are none of

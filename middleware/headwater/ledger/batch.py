@@ -62,8 +62,9 @@ class Call(NamedTuple):
     """(user, month) -> sums."""
 
 
-def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
-    """Lay a batch out for charge.lua. `oldest_ms`: single charges applied before this moment may go."""
+def call(batch: Batch, retention: Retention, *, oldest_ms: int, key: str = "") -> Call:
+    """Lay a batch out for charge.lua. `oldest_ms`: single charges applied before this moment may go. `key`: the fingerprint
+    of the identity key."""
     shard = batch.shard
     by_day: dict[tuple[str, int, str, str], list[Sums]] = {}
     bases: dict[tuple[int, str], int] = {}
@@ -109,6 +110,7 @@ def call(batch: Batch, retention: Retention, *, oldest_ms: int) -> Call:
         bytes(ids),
         *(charge.packed for charge in batch.charges),
     ]
+    arguments.append(key)
     return Call(keys, arguments, made.added)
 
 

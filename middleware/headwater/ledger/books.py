@@ -44,6 +44,13 @@ class Books:
         """The shard of a user."""
         return schema.shard_of(user, self.store.shards_count)
 
+    def shards_of(self, user: str) -> range:
+        """Where an account stands: on the user's shard; of what was erased there is one on each."""
+        if user == schema.ERASED:
+            return self.shards
+        shard = self.shard_of(user)
+        return range(shard, shard + 1)
+
     # -- rows ---------------------------------------------------------------------------------------------------------
 
     def parts(self, shard: int) -> dict[str, tuple[str, str]]:
@@ -122,14 +129,20 @@ class Books:
 
     def user_month(self, user: str, month: str) -> dict[tuple[str, str], Sums]:
         """One user's month by (model, site)."""
-        shard = self.shard_of(user)
-        parts = self.parts(shard)
-        found = self.read_rows([schema.user_key(shard, user, month, part) for part in parts])
-        return {parts[part]: sums for part, sums in zip(parts, found, strict=True) if sums is not None}
+        places: dict[tuple[str, str], Sums] = {}
+        for shard in self.shards_of(user):
+            parts = self.parts(shard)
+            found = self.read_rows([schema.user_key(shard, user, month, part) for part in parts])
+            for part, sums in zip(parts, found, strict=True):
+                if sums is not None:
+                    places[parts[part]] = rows.plus(places.get(parts[part], rows.NOTHING), sums)
+        return places
 
     def user_day(self, user: str, day: str) -> Sums | None:
         """One user's day."""
-        return self.read_rows([schema.user_key(self.shard_of(user), user, day)])[0]
+        shards = self.shards_of(user)
+        found = [sums for shard in shards for sums in self.read_rows([schema.user_key(shard, user, day)])]
+        return _added(sums for sums in found if sums is not None)
 
     def months_of(self, users: Iterable[str], month: str) -> dict[str, Sums]:
         """Some users' months, all parts together."""
@@ -144,6 +157,11 @@ class Books:
                 mine = found[at * len(parts) : (at + 1) * len(parts)]
                 totals[user] = rows.total(sums for sums in mine if sums is not None)
         return totals
+
+    def erased_month(self, shard: int, month: str) -> Sums:
+        """What was erased of a month, on a shard: it is in the total, and in no single charge."""
+        keys = [schema.user_key(shard, schema.ERASED, month, part) for part in self.parts(shard)]
+        return rows.total(sums for sums in self.read_rows(keys) if sums is not None)
 
     def total_parts(self, shard: int, month: str) -> dict[tuple[str, str], Sums]:
         """Everybody's month by (model, site), on a shard."""
@@ -242,6 +260,11 @@ class Books:
                 values = self.store.client.hmget(key, some)
                 found |= {user: label.decode() for user, label in zip(some, values, strict=True) if label is not None}
         return found
+
+
+def _added(found: Iterable[Sums]) -> Sums | None:
+    some = list(found)
+    return rows.total(some) if some else None
 
 
 def _row(value: bytes) -> Sums:

@@ -6,10 +6,15 @@
 --       6 how many rows, 7 lifetime of a month, 8 of a day, 9 of a receipt, 10 of a first sighting in s ('0': none to keep),
 --       11 oldest moment of the stream to keep in ms, 12 stream field, 13 parts as JSON [short name, name, ...],
 --       14 bases as JSON [[document, count, ...], ...], 15 what is added to each row, one behind the other, 16 per charge its
---       bucket of receipts, the length of what its receipt is found by, and that; 17... packed charges.
+--       bucket of receipts, the length of what its receipt is found by, and that; 17... packed charges; last, the fingerprint
+--       of the identity key: after a rotation, batches of another key are refused.
 -- A Lua number is a double, exact only to 2^53: a row's numbers of 64 bits are added in halves. A row with a sum that needs more
 -- has numbers of 80 bits and a `+` behind them: its length is odd. See rows.py.
-local stored = redis.call('HGET', KEYS[1], ARGV[1]) or '0'
+local stored, key = unpack(redis.call('HMGET', KEYS[1], ARGV[1], '!key'))
+if key and key ~= ARGV[#ARGV] then
+  return {-1, key}
+end
+stored = stored or '0'
 if stored ~= ARGV[2] then
   return {0, stored}
 end
@@ -148,7 +153,7 @@ for b, counts in ipairs(bases) do
 end
 
 local receipts, at = {}, 1
-for a = 17, #ARGV do
+for a = 17, #ARGV - 1 do
   local bucket, receipt_id
   bucket, receipt_id, at = struct.unpack('>HBc0', ARGV[16], at)
   local id = try('XADD', KEYS[2], '*', ARGV[12], ARGV[a])

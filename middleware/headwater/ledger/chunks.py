@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
@@ -156,14 +156,32 @@ def content(canonical: bytes, links: bytes) -> Content:
     return Content(month=head["month"], shard=head["shard"], first=head["first"], users=users, rows=rows)
 
 
+def renamed_links(links: bytes, rename: Callable[[str], str]) -> bytes:
+    """The same links to accounts under other names. What the hash committed to was the old name: a link that was renamed has no
+    salt, as it proves nothing any more."""
+    width = links[0]
+    renamed = [links[:1]]
+    for link in _slots(links, users_count(links)):
+        user = _user(link)
+        name = None if user is None else rename(user)
+        if name in (None, user):
+            renamed.append(link)
+        else:
+            kind, data = _text(name)
+            renamed.append(bytes(_SALT_BYTES) + bytes([kind]) + data.ljust(width, b"\0"))
+    return b"".join(renamed)
+
+
 def false_links(canonical: bytes, links: bytes) -> list[int]:
-    """The places of users whose link is not what was committed to; an erased one says nothing, and is not false."""
+    """The places of users whose link is not what was committed to; an erased or a renamed one proves nothing, and is not
+    false."""
     rest = canonical.partition(b"\n")[2]
     count = json.loads(canonical.partition(b"\n")[0])["users"]
     return [
         place
         for place, link in enumerate(_slots(links, count))
         if (user := _user(link)) is not None
+        and link[:_SALT_BYTES] != bytes(_SALT_BYTES)
         and commitment(link[:_SALT_BYTES], user) != rest[place * COMMITMENT_BYTES : (place + 1) * COMMITMENT_BYTES]
     ]
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import merge
 from importlib.resources import files
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 from headwater.errors import ConfigError, LedgerError
@@ -188,11 +188,10 @@ class _Closing:
         what its accounts have and what was frozen of them."""
         changed = self._changed(shard)
         streams = [live_rows(self._books, shard, month) for month in (self._month, *changed)]
-        streams += [
-            frozen_rows(self._statements, head, shard, changed)
-            for head in self._heads
-            if any(shard in head.totals.get(month, {}) for month in changed)
-        ]
+        for head in self._heads:
+            if any(shard in head.totals.get(month, {}) for month in changed):
+                streams.append(frozen_rows(self._statements, head, shard, changed))
+                streams.append(forgotten_rows(self._statements, head, shard, changed))
         return merge(*streams, key=lambda row: row[:2])
 
     def _changed(self, shard: int) -> list[str]:
@@ -246,13 +245,29 @@ def live_rows(books: Books, shard: int, month: str) -> Iterator[Row]:
 
 
 def frozen_rows(statements: Statements, head: Head, shard: int, months: Collection[str]) -> Iterator[Row]:
-    """What was frozen of some months in a statement. Rows whose link is erased are nobody's: they meet no account."""
-    for found in statements.contents(head, {shard}):
-        yield from sorted(
+    """What was frozen of some months in a statement, of users that are linked to it still."""
+    in_chunks = (
+        [
             Row(schema.bucket_of(user), user, True, kept)
             for place, kept in found.rows
             if kept.month in months and (user := found.users[place]) is not None
-        )
+        ]
+        for found in statements.contents(head, {shard})
+    )
+    if statements.is_renamed():  # in the order of names that nobody has any more
+        yield from sorted(chain.from_iterable(in_chunks))
+        return
+    for found in in_chunks:
+        yield from sorted(found)
+
+
+def forgotten_rows(statements: Statements, head: Head, shard: int, months: Collection[str]) -> Iterator[Row]:
+    """What was frozen of some months of users who were erased since: their accounts are in that of what was erased."""
+    bucket = schema.bucket_of(schema.ERASED)
+    for found in statements.contents(head, {shard}):
+        for place, kept in found.rows:
+            if kept.month in months and found.users[place] is None:
+                yield Row(bucket, schema.ERASED, True, kept)
 
 
 def changes(merged: Iterable[Row], month: str) -> Iterator[tuple[str, list[Kept]]]:

@@ -63,6 +63,18 @@ class Full(LedgerError):
     """The journal has reached its bound; the record was not written."""
 
 
+def living_journals(data_dir: Path) -> list[str]:
+    """The journals of a folder whose owners, or adopters, live."""
+    living = []
+    for folder in sorted((data_dir / FOLDER).glob("[!.]*")):
+        lock = lock_journal(folder)
+        if lock is not None:
+            os.close(lock)
+        elif (folder / LOCK).exists():
+            living.append(folder.name)
+    return living
+
+
 class Journal:
     """The journal of this process. Thread-safe; in the middleware one thread writes.
 

@@ -19,6 +19,7 @@ from headwater.ledger.journal import JOURNAL_BYTES, SEGMENT_BYTES, Full, Journal
 from headwater.ledger.losses import Losses
 from headwater.ledger.periods import PeriodCache
 from headwater.ledger.reader import Reader, open_store
+from headwater.ledger.schema import Retention
 from headwater.ledger.shipper import Address, Outside, Place, Shipper
 from headwater.ledger.stats import Stats
 from headwater.records import Charge, PeriodTotal
@@ -55,7 +56,10 @@ class Ledger:
         journal_bytes: int = JOURNAL_BYTES,
         when_full: WhenFull = "count",
         outside: Outside | None = None,
+        retention: Retention | None = None,
+        renames: Mapping[str, Callable[[str], str]] | None = None,
     ) -> None:
+        """`renames`: for each fingerprint of the identity key before this one, from accounts' names of then to those of now."""
         self.stats = Stats()
         self._data_dir = data_dir
         self._redis_url = redis_url
@@ -65,6 +69,8 @@ class Ledger:
         self._segment_bytes = segment_bytes
         self._journal_bytes = journal_bytes
         self._refuses = when_full == "refuse"
+        self._renames = dict(renames or {})
+        self._retention = retention if retention is not None else Retention()
         self._outside = outside if outside is not None else Outside() if clock is None else Outside(clock=clock)
         self._cache = PeriodCache(self._outside.clock)
         self._place: Place | None = None
@@ -127,6 +133,8 @@ class Ledger:
                 labels=self._labels,
                 outside=self._outside,
                 on_room=self._on_room,
+                retention=self._retention,
+                renames=self._renames,
             )
         except ConfigError:  # the address or its files cannot be used
             journal.close(durable_to=journal.position())
@@ -270,7 +278,10 @@ class Ledger:
             raise LedgerError("the ledger is not started; call start() first")
         with ExitStack() as stack:
             store = open_store(
-                self._place.endpoint, client_factory=self._outside.client_factory, clock=self._outside.clock
+                self._place.endpoint,
+                client_factory=self._outside.client_factory,
+                clock=self._outside.clock,
+                retention=self._retention,
             )
             stack.callback(store.close)
             store.check(None)  # it may be a cluster, of many shards

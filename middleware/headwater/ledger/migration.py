@@ -19,7 +19,7 @@ from headwater.ledger import rows, schema
 from headwater.ledger.books import Books
 from headwater.ledger.connection import refusals
 from headwater.ledger.glance import Glance, glance
-from headwater.ledger.reader import reached
+from headwater.ledger.reader import opened_store
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import FIELDS, Sums
 
@@ -270,5 +270,5 @@ def migrated(
     *, data_dir: Path, redis_url: str | Endpoint | None, now_ms: int, tick: Tick = lambda _count, _ratio: None
 ) -> int | None:
     """Move the ledger of an installation; see `migrate`."""
-    with reached(data_dir=data_dir, redis_url=redis_url) as store:
+    with opened_store(data_dir, redis_url) as store:
         return migrate(store, now_ms=now_ms, tick=tick)

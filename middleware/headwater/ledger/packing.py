@@ -363,6 +363,11 @@ def names(presence: int) -> list[str]:
     return found
 
 
+def has_pseudonym(presence: int) -> bool:
+    """Whether a record is of an account whose name is kept as 16 bytes: the last of the numbers."""
+    return bool(presence & _HEX_USER)
+
+
 def is_anonymous(presence: int) -> bool:
     """Whether a record is of nobody."""
     return bool(presence & _ANONYMOUS_USER)

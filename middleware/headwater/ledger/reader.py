@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -18,8 +18,10 @@ from headwater.ledger.books import Books, Entry
 from headwater.ledger.connection import READ_TIMEOUT_S, ClientFactory, connect
 from headwater.ledger.durability import SafeDelay
 from headwater.ledger.embedded import Embedded
+from headwater.ledger.people import People
 from headwater.ledger.redis import Store
-from headwater.ledger.rows import Sums, account_row, total
+from headwater.ledger.rows import Sums, account_row, minus, total
+from headwater.ledger.schema import Retention
 from headwater.ledger.stats import Stats
 from headwater.records import AccountRow, Charge
 
@@ -42,6 +44,8 @@ class Reader:
         redis_url: str | Endpoint | None = None,
         client_factory: ClientFactory = connect,
         clock: Callable[[], float] = time.time,
+        retention: Retention | None = None,
+        renames: Mapping[str, Callable[[str], str]] | None = None,
     ) -> Reader:
         """A reader without a running ledger: starts the embedded server where needed, and first charges what dead
         processes left in their journals, so that a report is complete.
@@ -52,10 +56,10 @@ class Reader:
         """
         with ExitStack() as stack:
             store = stack.enter_context(
-                reached(data_dir=data_dir, redis_url=redis_url, client_factory=client_factory, clock=clock)
+                opened_store(data_dir, redis_url, client_factory=client_factory, clock=clock, retention=retention)
             )
             store.check(None)
-            _ship_orphans(data_dir, store)
+            _ship_orphans(data_dir, store, renames or {})
             return cls(store, on_close=stack.pop_all())
 
     def __enter__(self) -> Self:
@@ -76,9 +80,19 @@ class Reader:
         return self._books
 
     @property
+    def people(self) -> People:
+        """What is kept of single people."""
+        return People(self._books)
+
+    @property
     def kept_days(self) -> int:
         """For how many days single charges are kept."""
         return self._books.store.retention.days_s // 86_400
+
+    @property
+    def receipts_hours(self) -> int:
+        """For how many hours receipts are found."""
+        return self._books.store.retention.receipts_s // 3_600
 
     # -- accounts -----------------------------------------------------------------------------------------------------
 
@@ -87,9 +101,15 @@ class Reader:
         held."""
         labels = self.labels()
         read = self._books.user_months if schema.is_month(period) else self._books.user_days
+        erased: list[Sums] = []
         for shard in self._books.shards:
             for user, sums in read(shard, period):
-                yield account_row(sums, user=user, period=period, label=labels.get(user))
+                if user == schema.ERASED:
+                    erased.append(sums)
+                else:
+                    yield account_row(sums, user=user, period=period, label=labels.get(user))
+        if erased:
+            yield account_row(total(erased), user=schema.ERASED, period=period)
 
     def month_rows(self, month: str) -> list[AccountRow]:
         """Every user's account of a month `2026-11`, most energy first, then by user."""
@@ -132,7 +152,7 @@ class Reader:
     # -- single charges -----------------------------------------------------------------------------------------------
 
     def receipt(self, request_id: str, user: str | None = None) -> Charge | None:
-        """The charge of a request of the last 48 hours; where a user is given, only if it is that user's."""
+        """The charge of a request of the last hours (48, if not set otherwise); where a user is given, only if it is that user's."""
         packed = self._books.receipt(request_id, user)
         if packed is None:
             return None
@@ -150,8 +170,8 @@ class Reader:
                 yield packing.unpack(entry.packed)
 
     def month_entries(self, month: str) -> Iterator[tuple[AccountRow, Iterator[Charge]]]:
-        """Shard after shard: everybody's account of a month, and the charges that are kept one by one, up to the last one in
-        that account. Those of other months are among them; the month's own come early: first those that were applied since
+        """Shard after shard: everybody's account of a month but for what was erased, and the charges that are kept one by one,
+        up to the last one in that account. Those of other months are among them; the month's own come early: first those that were applied since
         it began, then all before, where the store's clock was behind.
 
         Raises:
@@ -168,7 +188,7 @@ class Reader:
                 since = self._books.stream(shard, str(begun_ms), last)
                 entries = chain(since, self._books.stream(shard, "-", f"({begun_ms}"))
             charges = (packing.unpack(entry.packed) for entry in entries)
-            yield account_row(sums, user="", period=month), charges
+            yield account_row(minus(sums, self._books.erased_month(shard, month)), user="", period=month), charges
 
     def labels(self) -> dict[str, str]:
         """Pseudonym -> the operator's label."""
@@ -176,17 +196,18 @@ class Reader:
 
 
 @contextmanager
-def reached(
-    *,
+def opened_store(
     data_dir: Path,
     redis_url: str | Endpoint | None,
+    *,
     client_factory: ClientFactory = connect,
     clock: Callable[[], float] = time.time,
+    retention: Retention | None = None,
 ) -> Iterator[Store]:
-    """The store of an installation, without a running ledger; the embedded server is started where needed.
+    """The store of a folder, or at an address, not checked yet; the embedded server is started where needed.
 
     Raises:
-        LedgerError: it cannot be reached, or there never was one in the folder.
+        LedgerError: the store cannot be reached, or there never was one in the folder.
     """
     if redis_url is None and not any((data_dir / name).exists() for name in ("store", "journals")):
         raise LedgerError(
@@ -198,20 +219,26 @@ def reached(
             stack.callback(place.leave)
             place.ensure()
             redis_url = place.endpoint
-        store = open_store(redis_url, client_factory=client_factory, clock=clock)
+        store = open_store(redis_url, client_factory=client_factory, clock=clock, retention=retention)
         stack.callback(store.close)
         yield store
 
 
-def open_store(where: str | Endpoint, *, client_factory: ClientFactory, clock: Callable[[], float]) -> Store:
+def open_store(
+    where: str | Endpoint,
+    *,
+    client_factory: ClientFactory,
+    clock: Callable[[], float],
+    retention: Retention | None = None,
+) -> Store:
     """A store for reading: with time for long answers."""
-    return Store(where, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock)
+    return Store(where, timeout_s=READ_TIMEOUT_S, client_factory=client_factory, clock=clock, retention=retention)
 
 
-def _ship_orphans(data_dir: Path, store: Store) -> None:
+def _ship_orphans(data_dir: Path, store: Store, renames: Mapping[str, Callable[[str], str]]) -> None:
     """Charge what dead processes left. The journals stay: the next ledger removes them when the store is durable."""
     fingerprint = store.fingerprint()
-    orphanage = Orphanage(data_dir, store, Stats(), fingerprint=fingerprint, durability=SafeDelay)
+    orphanage = Orphanage(data_dir, store, Stats(), fingerprint=fingerprint, durability=SafeDelay, renames=renames)
     if fingerprint is None:
         # A store that was never reached: the journals' own key becomes its key.
         known = orphanage.fingerprints()

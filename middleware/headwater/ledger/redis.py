@@ -27,6 +27,8 @@ CLUSTER_SHARDS: Final = 64
 _SCRIPT: Final = files("headwater.ledger").joinpath("charge.lua").read_text("utf-8")
 _LOAD_SCRIPT: Final = files("headwater.ledger").joinpath("load.lua").read_text("utf-8")
 MOST_OTHERS_COUNT: Final = 1_000_000
+ROTATING: Final = "rotating"
+"""In the installation's record: the fingerprint of the identity key to which a rotation is under way."""
 
 
 class Behind(Exception):
@@ -57,6 +59,7 @@ class Store:
         self._clock = clock
         self._watch = health.Watch(clock)
         self._register()
+        self._key = ""
         self.shards_count = 1
 
     def _register(self) -> None:
@@ -78,6 +81,10 @@ class Store:
         """The driver, for those who read."""
         return self._client
 
+    def now_ms(self) -> int:
+        """The time, in milliseconds since the epoch, by this process's clock."""
+        return int(self._clock() * 1_000)
+
     def close(self) -> None:
         """Close the connections. The next command starts on a fresh one, with no reply of an old one under way."""
         self._client.close()
@@ -90,11 +97,18 @@ class Store:
             value = self._client.hget(schema.META, "key")
         return None if value is None else value.decode()
 
-    def check(self, key_fingerprint: str | None) -> None:
+    def rotating(self) -> str | None:
+        """The fingerprint of the identity key to which a rotation was begun, if one was."""
+        with refusals():
+            value = self._client.hget(schema.META, ROTATING)
+        return None if value is None else value.decode()
+
+    def check(self, key_fingerprint: str | None, *, is_rotating: bool = False) -> None:
         """Agree with the store on schema, shards and key; a new store is set up where a fingerprint is given.
 
         Raises:
-            ConfigError: the store was written with another key, or by another version.
+            ConfigError: the store was written with another key, or by another version; or its key is being replaced, and
+                this is not the one who does that.
         """
         with refusals():
             self.join_cluster()
@@ -110,11 +124,17 @@ class Store:
                 f"the ledger's store has schema {found}, this version of headwater needs {schema.SCHEMA_VERSION}; "
                 "use the matching version, or another Redis database"
             )
+        if ROTATING in meta and not is_rotating:
+            raise ConfigError(
+                f"the identity key is being replaced (by {meta[ROTATING]}): when headwater user rotate-key has ended, restart with the "
+                "new identity.key; was it cut short, run it again"
+            )
         if key_fingerprint is not None and meta["key"] != key_fingerprint:
             raise ConfigError(
                 f"the ledger's store was written with another identity key ({meta['key']}, here {key_fingerprint}); "
                 "restore the key file of this installation, or use another Redis database"
             )
+        self._key = meta.get("key", "")
         self.shards_count = int(meta.get("shards", self.shards_count))
         if key_fingerprint is not None:  # whoever only reads has nothing to lose
             self._watch.look(self._client)
@@ -167,9 +187,14 @@ class Store:
             StoreError: no answer; the batch is applied or it is not.
         """
         oldest_ms = max(0, int(self._clock() * 1000) - self.retention.days_s * 1_000)
-        keys, arguments, months = call(batch, self.retention, oldest_ms=oldest_ms)
+        keys, arguments, months = call(batch, self.retention, oldest_ms=oldest_ms, key=self._key)
         with refusals():
             done, last, *answer = self._script(keys=keys, args=arguments)
+        if done < 0:
+            raise ConfigError(
+                f"the identity key was replaced ({last.decode()}, here {self._key}): copy the new identity.key into this data "
+                "folder and restart; charges wait in the journal"
+            )
         if not done:
             raise Behind(int(last))
         refused_count, is_repeat = answer

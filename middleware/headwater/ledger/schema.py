@@ -22,6 +22,8 @@ META: Final = f"{PREFIX}meta"
 OLD_META: Final = "hw1:meta"
 """The same of layout 1, until migration.py has moved it."""
 STREAM_FIELD: Final = "c"
+ERASED: Final = "erased"
+"""The account of what was erased: amounts without a person. One on each shard, as each shard has totals of its own."""
 NO_DOCUMENT: Final = "-"
 """Stands for requests without a deployment."""
 BUCKET_BITS: Final = 14
@@ -71,6 +73,20 @@ def month_end_ms(month: str) -> int:
     day = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
     year, index = divmod(day.year * 12 + day.month, 12)
     return period_start_ms(f"{year:04}-{index + 1:02}")
+
+
+def months_between(first_ms: int, last_ms: int) -> Iterator[str]:
+    """The UTC calendar months from that of one moment to that of another."""
+    first, last = (datetime.fromtimestamp(ms // 1_000, UTC) for ms in (first_ms, last_ms))
+    for number in range(12 * first.year + first.month - 1, 12 * last.year + last.month):
+        yield f"{number // 12:04d}-{number % 12 + 1:02d}"
+
+
+def days_of(month: str) -> list[str]:
+    """The calendar days of a month."""
+    first = period_start_ms(month) // DAY_MS
+    days = (period_of_day(first + number) for number in range(31))
+    return [day for day, of in days if of == month]
 
 
 def is_month(period: str) -> bool:
@@ -142,6 +158,20 @@ def journal_key(shard: int) -> str:
 def mark_key(shard: int) -> str:
     """Written for nothing but the question whether it is on disk and with the replicas, and so all before it."""
     return _key(shard, "mark")
+
+
+KEY_FIELD: Final = "!key"
+"""Among the journals: the fingerprint of the only identity key with which charges are taken; from the first rotation on."""
+
+
+def set_apart(key: str) -> str:
+    """Where something waits during a rotation of the identity key."""
+    return key.replace("}:", "}:new:", 1)
+
+
+def months_key(shard: int) -> str:
+    """The months that have something set apart."""
+    return _key(shard, "months")
 
 
 def stream_key(shard: int) -> str:

@@ -19,6 +19,7 @@ from headwater.ledger.durability import Durability
 from headwater.ledger.frames import START, Frame, Kind, Position
 from headwater.ledger.glance import glance
 from headwater.ledger.redis import Behind, Store
+from headwater.ledger.renaming import renamed
 from headwater.ledger.rows import Sums
 from headwater.ledger.stats import Stats
 from headwater.ledger.tail import Tail, dropped_seq
@@ -45,8 +46,10 @@ class Shipment:
         on_dropped: Callable[[int], None] | None = None,
         seal: Callable[[int], bool] | None = None,
         damage: Damage | None = None,
+        rename: Callable[[str], str] | None = None,
     ) -> None:
-        """`on_dropped`: told which segment is the oldest now. `seal`: see `Tail`."""
+        """`on_dropped`: told which segment is the oldest now. `seal`: see `Tail`. `rename`: from the accounts' names in the
+        journal to those of now, where another identity key made them."""
         self.journal_id = folder.name
         self._damage = damage if damage is not None else Damage(folder.name, stats)
         self.tail = Tail(folder, damage=self._damage, **({} if seal is None else {"seal": seal}))
@@ -58,6 +61,7 @@ class Shipment:
         self._stats = stats
         self._on_added = on_added
         self._on_dropped = on_dropped
+        self._rename = rename
         self._sequences: dict[int, int] | None = None
         self._pending: list[Frame] = []
         self._after_pending = START
@@ -156,7 +160,8 @@ class Shipment:
                 document_hash, document = frame.payload.split(b"\0", 1)
                 self._store.keep_document(document_hash.decode(), document.decode())
             elif frame.kind == Kind.FINAL and frame.seq > lowest:
-                charge = glance(frame.payload)
+                payload = frame.payload if self._rename is None else renamed(frame.payload, self._rename)
+                charge = glance(payload)
                 shard = schema.shard_of(charge.user, len(sequences))
                 if frame.seq > sequences[shard]:
                     charges.setdefault(shard, []).append((frame.seq, charge))

@@ -28,6 +28,7 @@ from headwater.ledger.gauges import INTERVAL_S, LIFE_S, Gauges
 from headwater.ledger.journal import Journal
 from headwater.ledger.periods import PeriodCache
 from headwater.ledger.redis import Store
+from headwater.ledger.schema import Retention
 from headwater.ledger.shipment import Shipment
 from headwater.ledger.stats import Stats
 
@@ -108,6 +109,8 @@ class Shipper:
         fingerprint: str,
         labels: Mapping[str, str],
         outside: Outside,
+        retention: Retention,
+        renames: Mapping[str, Callable[[str], str]],
         on_room: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_room`: called on the thread, in each cycle in which the journal takes records."""
@@ -121,7 +124,9 @@ class Shipper:
         self._labels = labels
         self._outside = outside
         self._timing = outside.timing
-        self._store = Store(place.endpoint, client_factory=outside.client_factory, clock=outside.clock)
+        self._store = Store(
+            place.endpoint, client_factory=outside.client_factory, clock=outside.clock, retention=retention
+        )
         self._books = Books(self._store)
         self._live = Shipment(
             journal.folder,
@@ -139,6 +144,7 @@ class Shipper:
             fingerprint=fingerprint,
             durability=self._durability,
             clock=outside.clock,
+            renames=renames,
         )
         self._adopted: list[Adopted] = []
         self._connected = False

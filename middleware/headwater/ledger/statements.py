@@ -193,12 +193,18 @@ class Statements:
                 return found.first + at, [row for owner, row in found.rows if owner == at]
         return 0, []
 
+    def is_renamed(self) -> bool:
+        """Whether accounts were given other names since some month was closed."""
+        with refusals():
+            return bool(self._client.hexists(schema.journal_key(0), schema.KEY_FIELD))
+
     def _candidates(self, head: Head, user: str) -> Iterator[tuple[_Place, bytes]]:
         """The chunks in which a user can stand, and their links."""
         shard, bucket = self._books.shard_of(user), schema.bucket_of(user)
         firsts = head.chunks.get(shard, ())
         # A chunk that begins with a later bucket has it not; the one before the first that begins with it may end with it.
-        for number in range(max(0, bisect_left(firsts, bucket) - 1), bisect_right(firsts, bucket)):
+        numbers = range(max(0, bisect_left(firsts, bucket) - 1), bisect_right(firsts, bucket))
+        for number in range(len(firsts)) if self.is_renamed() else numbers:
             with refusals():
                 links = self._client.get(schema.links_key(shard, head.number, head.token, number))
             if links is not None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from headwater.errors import LedgerError
 from headwater.ledger import Reader
+from headwater.ledger.schema import ERASED
 from headwater.money import bill
 from headwater.records import Bill, Charge, Cost, PartName, added
 from headwater.reports.entries import Tick, month_charges, unwatched
@@ -17,6 +18,7 @@ from headwater.reports.statement import Statement
 from headwater.tariffs import Pricing
 
 NO_BILL: Final = Bill()
+PARTS: Final[tuple[PartName, ...]] = ("electricity", "water", "server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +69,13 @@ def summed(
     Raises:
         LedgerError: they are not the charges of the statement; names the user and both figures.
     """
-    left = {row.user: row.requests_count for row in made.rows}
-    accounts = {row.user: _Account() for row in made.rows}
+    erased_count = sum(row.requests_count for row in made.rows if row.user == ERASED)
+    rows = [row for row in made.rows if row.user != ERASED]
+    left = {row.user: row.requests_count for row in rows}
+    accounts = {row.user: _Account() for row in rows}
     missing: Counter[tuple[tuple[PartName, ...], str]] = Counter()
+    if erased_count:
+        missing[PARTS, "their single charges were erased"] = erased_count
     for charge in charges:
         if not left.get(charge.user):
             continue  # charged since the statement was read
@@ -82,7 +88,7 @@ def summed(
         if cost is not None:
             account.add(cost)
             missing.update(_lacking(cost))
-    for row in made.rows:
+    for row in rows:
         found = accounts[row.user].energy_microjoules
         if left[row.user] or found != row.energy_microjoules:
             raise LedgerError(

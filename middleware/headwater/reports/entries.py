@@ -1,4 +1,4 @@
-"""A month's charges one by one, as the ledger keeps them for 400 days, checked against the month's account."""
+"""A month's charges one by one, as the ledger keeps them for a while, checked against the month's account."""
 
 from __future__ import annotations
 

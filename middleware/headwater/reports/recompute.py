@@ -12,6 +12,7 @@ from headwater.amounts import OUT_OF_RANGE, amounts, storable
 from headwater.errors import CatalogError
 from headwater.ledger import Reader, rows
 from headwater.ledger.rows import Sums
+from headwater.ledger.schema import ERASED
 from headwater.physics.estimate import TIME_UNKNOWN, TOKENS_UNBELIEVABLE, TOKENS_UNKNOWN, Profile
 from headwater.records import AccountRow, Charge, Deployment, FactorSet, Unknown
 from headwater.reports.entries import Tick, month_charges, unwatched
@@ -42,6 +43,8 @@ class Restatement:
     lost_count: int
     undeployed_count: int
     undocumented_count: int
+    erased_count: int = 0
+    """Requests whose single charges were erased: they are in neither of the two."""
 
 
 def under(deployment: Deployment, factors: FactorSet) -> Deployment:
@@ -90,6 +93,7 @@ def restatement(reader: Reader, month: str, factors: FactorSet, tick: Tick = unw
         lost_count=kinds["lost"],
         undeployed_count=kinds["undeployed"],
         undocumented_count=kinds["undocumented"],
+        erased_count=reader.user_row(ERASED, month).requests_count,
     )
 
 

@@ -79,6 +79,7 @@ def restated_json(made: Restatement) -> str:
             "footprint_lost": made.lost_count,
             "without_deployment": made.undeployed_count,
             "without_deployment_document": made.undocumented_count,
+            "erased": made.erased_count,
         },
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -157,4 +158,9 @@ def _remarks(made: Restatement) -> list[str]:
     return [
         "Charge by charge, from stored tokens, times and deployments; sites and grids are those that were charged.",
         *(f"{count:,} of {all_count:,} requests {words}" for count, words in counted if count),
+        *(
+            [f"{made.erased_count:,} more requests of this month are in neither: their single charges were erased."]
+            if made.erased_count
+            else []
+        ),
     ]
