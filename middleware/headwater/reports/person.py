@@ -51,10 +51,10 @@ def records(reader: Reader, user: str, tick: Tick = unwatched) -> Iterator[tuple
                 {
                     "statement": head.statement_number(number),
                     "closed": head.month,
-                    "month": row.month,
-                    "model": row.part[0],
-                    "site": row.part[1],
-                    **dict(zip(FIELDS, row.sums, strict=True)),
+                    "month": frozen.month,
+                    "model": frozen.part[0],
+                    "site": frozen.part[1],
+                    **dict(zip(FIELDS, frozen.sums, strict=True)),
                 },
             )
     hashes: dict[str, None] = {}
