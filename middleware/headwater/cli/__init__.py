@@ -89,6 +89,7 @@ for _module in (
     "serve",
     "report",
     "recompute",
+    "export",
     "estimate",
     "compare",
     "fleet",

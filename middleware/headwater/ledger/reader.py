@@ -70,6 +70,11 @@ class Reader:
         self._on_close.close()
 
     @property
+    def books(self) -> Books:
+        """What the store has, for those who read all of it."""
+        return self._books
+
+    @property
     def kept_days(self) -> int:
         """For how many days single charges are kept."""
         return self._books.store.retention.days_s // 86_400
