@@ -90,6 +90,7 @@ for _module in (
     "report",
     "recompute",
     "export",
+    "audit",
     "estimate",
     "compare",
     "fleet",

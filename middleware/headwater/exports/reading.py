@@ -9,9 +9,8 @@ from headwater.errors import ConfigError
 from headwater.exports import parquet
 from headwater.exports.columns import record_of
 from headwater.exports.files import FORMATS, PartFile, parts, read_mark
-from headwater.ledger import rows
 from headwater.ledger.exporting import Position
-from headwater.ledger.glance import Glance
+from headwater.ledger.glance import Glance, seen
 
 
 class Exported:
@@ -48,10 +47,7 @@ class Exported:
     def _read(self, part: PartFile) -> Iterator[tuple[str, Glance]]:
         try:
             for row in self._format.rows(part.path):
-                shard, entry_id, charge = record_of(row)
-                if shard == part.shard:
-                    names = charge.model, charge.site, charge.deployment_hash
-                    sums = rows.sums_of(charge)
-                    yield entry_id, Glance(charge.request_id, charge.user, charge.ended_ms, *names, sums)
+                _, entry_id, charge = record_of(row)
+                yield entry_id, seen(charge)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{part.path} cannot be read: {error or type(error).__name__}") from error

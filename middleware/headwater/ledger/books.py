@@ -58,11 +58,11 @@ class Books:
             found += [None if value is None else _row(value) for value in values]
         return found
 
-    def indexed(self, shard: int, month: str) -> Iterator[list[tuple[str, str]]]:
-        """Who has rows in a month: (user, part), sorted by user within a bucket, many at a time."""
+    def indexed(self, shard: int, month: str, within: range = schema.ALL_BUCKETS) -> Iterator[list[tuple[str, str]]]:
+        """Who has rows in a month: (user, part), sorted by user within a bucket, many at a time; of some buckets."""
         with refusals():
             bitmap = self.store.client.get(schema.buckets_key(shard, month))
-        buckets = list(schema.buckets_in(bitmap))
+        buckets = [bucket for bucket in schema.buckets_in(bitmap) if bucket in within]
         for at in range(0, len(buckets), _BUCKETS):
             with refusals():
                 pipeline = self.store.client.pipeline(transaction=False)

@@ -240,7 +240,7 @@ def _unpack(data: bytes) -> Charge:
     metered_verdict = _VERDICTS[next(numbers)] if presence & _HAS_SCHEME else None
     amounts = Amounts(**{name: next(numbers) for name in _AMOUNTS}) if presence & _HAS_AMOUNTS else None
     once = next(numbers).hex() if presence & _HAS_ONCE else ""
-    request_id = _ulid_text(next(numbers)) if presence & _ULID_ID else None
+    request_id = ulid_text(next(numbers)) if presence & _ULID_ID else None
     user = next(numbers).hex() if presence & _HEX_USER else ANONYMOUS if presence & _ANONYMOUS_USER else None
     found = texts(data, numbers_layout.size, 4 + (request_id is None) + (user is None))
     return Charge(
@@ -343,7 +343,8 @@ def ulid_bytes(text: str) -> bytes | None:
         return None
 
 
-def _ulid_text(data: bytes) -> str:
+def ulid_text(data: bytes) -> str:
+    """The ULID that 16 bytes stand for."""
     value = int.from_bytes(data, "big")
     return bytes(_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5)).decode()
 

@@ -30,6 +30,7 @@ NO_DOCUMENT: Final = "-"
 """Stands for requests without a deployment."""
 BUCKET_BITS: Final = 14
 """A month's index of users is spread over so many sets: small ones, which Redis packs densely."""
+ALL_BUCKETS: Final = range(1 << BUCKET_BITS)
 _RECEIPT_BITS: Final = 15
 """Of the time of a request id in ms, so many bits are left out: 33 s."""
 _DAY_S: Final = 86_400
