@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,9 +164,14 @@ def test_many_users_are_counted_some_at_a_time(
     monkeypatch.setattr(recount, limit, 10)
     monkeypatch.setattr(run, "_USERS_COUNT", 3)
     add(*(charge(number, user=f"{number * 977:032x}") for number in range(1, 61)))
-    passes = []
-    real = run.Recount
-    monkeypatch.setattr(run, "Recount", lambda period, buckets: passes.append(buckets) or real(period, buckets))
+    passes: list[range] = []
+
+    class Counted(recount.Recount):
+        def __init__(self, period: str, buckets: range) -> None:
+            super().__init__(period, buckets)
+            passes.append(buckets)
+
+    monkeypatch.setattr(run, "Recount", Counted)
 
     found = audited(books)
 
@@ -500,7 +505,7 @@ def test_a_store_that_changes_faster_than_it_can_be_read_is_said(
 
 
 @pytest.fixture
-def exported(books: Books, tmp_path: Path) -> Iterator[Callable[..., Exported]]:
+def exported(books: Books, tmp_path: Path) -> Callable[..., Exported]:
     def make(kind: str = "jsonl", ledger: str = KEY) -> Exported:
         with Folder(tmp_path / kind, kind, ledger=ledger) as folder:
             feed = Subscription(books, folder.name)
