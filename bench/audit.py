@@ -35,7 +35,7 @@ from headwater.records import Amounts, Charge, Observation, Usage
 
 SEED: Final = 2026
 KEY: Final = "be" * 8
-BATCH: Final = 200
+BATCH: Final = 1_000
 MODELS: Final = ("llama-3.1-70b", "llama-3.1-8b", "gpt-oss-120b")
 
 
