@@ -30,6 +30,7 @@ from headwater.ledger.books import Books
 from headwater.ledger.connection import READ_TIMEOUT_S
 from headwater.ledger.embedded import Embedded
 from headwater.ledger.exporting import Subscription
+from headwater.ledger.glance import glance
 from headwater.ledger.redis import Store
 from headwater.records import Amounts, Charge, Observation, Usage
 
@@ -77,7 +78,7 @@ def fill(store: Store, made: Iterator[Charge]) -> None:
     """Apply charges in batches."""
     done_count = 0
     while some := list(islice(made, BATCH)):
-        batch = Batch("bench", 0, done_count, done_count + len(some), [(each, packing.pack(each)) for each in some])
+        batch = Batch("bench", 0, done_count, done_count + len(some), [glance(packing.pack(each)) for each in some])
         store.apply(batch)
         done_count += len(some)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from headwater.exports import Exported, Folder, export
 from headwater.ledger import packing, rows, schema
 from headwater.ledger.batch import Batch
 from headwater.ledger.books import Books
+from headwater.ledger.connection import READ_TIMEOUT_S
 from headwater.ledger.exact import Exact
 from headwater.ledger.exporting import Position, Subscription
+from headwater.ledger.glance import glance
 from headwater.ledger.redis import Store
 from headwater.records import Charge
 from tests.ledger.conftest import Add
@@ -53,6 +55,15 @@ def some(count: int = 12) -> list[Charge]:
         for number in range(1, count)
     ]
     return [*made, opened(count, deployment_hash="")]
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[Store]:
+    """A store for reading: with time for long answers."""
+    made = Store(server.url, timeout_s=READ_TIMEOUT_S)
+    made.check(KEY)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -109,7 +120,7 @@ def test_any_charges_are_recounted_to_the_last_unit(
     store = Store(session_server.url)
     store.check(KEY)
     for number, each in enumerate(made):
-        store.apply(Batch("j", 0, number, number + 1, [(each, packing.pack(each))]))
+        store.apply(Batch("j", 0, number, number + 1, [glance(packing.pack(each))]))
 
     for period in ("2026-10", "2026-11", "2026-12", DAY):
         found = audited(Books(store), period)
@@ -143,7 +154,7 @@ def test_shards_are_audited_one_by_one(server: Server) -> None:
     for number, user in enumerate(users):
         each = charge(number, user=user)
         shard = schema.shard_of(user, 4)
-        store.apply(Batch(f"j{number}", shard, 0, 1, [(each, packing.pack(each))]))
+        store.apply(Batch(f"j{number}", shard, 0, 1, [glance(packing.pack(each))]))
     assert len({schema.shard_of(user, 4) for user in users}) == 4
 
     found = audited(Books(store))
@@ -446,12 +457,13 @@ def test_charges_between_the_recount_and_each_row_are_added(
     ]
     real = Exact._between
 
-    def busy(self: Exact, command: str, argument: Any) -> Any:
+    def busy(self: Exact, *command: str) -> Any:
         number = next(numbers)
         add(more[number % 3](number))
-        return real(self, command, argument)
+        return real(self, *command)
 
     monkeypatch.setattr(Exact, "_between", busy)
+    monkeypatch.setattr(run, "_SUSPECTS_COUNT", 2)
     first = audited(books)
     monkeypatch.setattr(run, "ROUNDS", 1)
     changed(books, schema.user_key(0, ADA, MONTH, PART), cached_tokens=-5)
@@ -473,7 +485,7 @@ def test_a_running_month_is_audited_under_load(add: Add, books: Books, server: S
         while not ended.is_set():
             number = len(sent) + 1
             each = [charge(1_000 + 5 * number + at, user=f"{(number + at) % 7:032x}") for at in range(5)]
-            writer.apply(Batch("load", 0, number - 1, number, [(one, packing.pack(one)) for one in each]))
+            writer.apply(Batch("load", 0, number - 1, number, [glance(packing.pack(one)) for one in each]))
             sent.append(number)
 
     thread = threading.Thread(target=load)
@@ -560,6 +572,21 @@ def test_a_request_that_an_export_has_from_two_places_is_named(
     found = audited(books, exported=Exported(tmp_path / "jsonl"))
 
     assert (found.differences[0].what, found.differences[0].field) == ("stream", row["request_id"])
+
+
+def test_an_export_that_was_cut_off_has_to_be_finished_first(
+    add: Add, books: Books, exported: Callable[..., Exported]
+) -> None:
+    add(*some())
+    folder = exported()
+    add(charge(77))
+    feed = Subscription(books, folder.name)
+    list(feed.fresh(0, feed.end(0)))
+
+    with pytest.raises(ConfigError, match="was cut off .*; export into it again first"):
+        audited(books, exported=folder)
+
+    assert audited(books, exported=exported()).charges_count == 13
 
 
 def test_an_export_of_another_ledger_is_refused(books: Books, exported: Callable[..., Exported]) -> None:

@@ -21,12 +21,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from headwater.cli import app
+from headwater.cli import export as command
 from headwater.errors import ConfigError, LedgerError
 from headwater.exports import COLUMNS, Exported, ExportError, Folder, Record, Summary, Unavailable, export, files, jsonl
 from headwater.exports.columns import NAMES, record_of, time_ms, time_text, values
 from headwater.ledger import rows, schema
 from headwater.ledger.books import Books
+from headwater.ledger.connection import READ_TIMEOUT_S
 from headwater.ledger.exporting import Position, Subscription, checked_name, subscriptions
+from headwater.ledger.glance import request_id
 from headwater.ledger.redis import Store
 from headwater.records import Charge
 from tests.ledger.conftest import Add
@@ -47,6 +50,15 @@ def some(count: int, first: int = 1) -> list[Charge]:
 
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours catches it."""
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[Store]:
+    """A store for reading: with time for long answers."""
+    made = Store(server.url, timeout_s=READ_TIMEOUT_S)
+    made.check(KEY)
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -486,7 +498,9 @@ def test_an_export_is_read_again_as_the_account_sees_it(
     october = list(found.charges(0, "2026-10"))
     november = [each for _, each in found.charges(0, "2026-11")]
     assert october == []
-    assert {each.request: each.sums for each in november} == {each.request_id: rows.sums_of(each) for each in made}
+    assert {request_id(each.receipt_id): each.sums for each in november} == {
+        each.request_id: rows.sums_of(each) for each in made
+    }
     assert {(each.user, each.model, each.site, each.deployment_hash, each.ended_ms) for each in november} == {
         (each.user, each.model, each.site, each.deployment_hash, each.ended_ms) for each in made
     }
@@ -576,6 +590,98 @@ def test_a_killed_export_goes_on_where_it_was(add: Add, server: Server, store: S
     assert ids(tmp_path / "out") == sorted(each.request_id for each in [*made, *some(2, first=5_000)])
     (name,) = subscriptions(Books(store))
     assert name.startswith("files-")
+
+
+def test_the_command_says_what_was_under_way_erased_and_removed(
+    add: Add, server: Server, store: Store, tmp_path: Path
+) -> None:
+    add(*some(4))
+    folder = str(tmp_path / "out")
+    where = {"HEADWATER_REDIS_URL": server.url, "HEADWATER_DATA_DIR": str(tmp_path / "data")}
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["export", *arguments], env=where)
+
+    run("--to", folder)
+    add(*some(4, first=10))
+    (name,) = subscriptions(Books(store))
+    feed = Subscription(Books(store), name)
+    (entries,) = feed.fresh(0, feed.end(0))
+    store.client.xdel(STREAM, entries[1].entry_id)
+    resumed = run("--to", folder)
+    add(*some(3, first=20))
+    store.client.xtrim(STREAM, maxlen=1, approximate=False)
+    status = run("--status")
+    behind = run("--to", folder, "--json")
+
+    assert resumed.stdout == (
+        f"exported 3 charges to {folder}; 3 of them had been under way before; 1 were erased meanwhile\n"
+    )
+    assert "1 waiting, 0 under way, 2 removed before they were exported" in status.stdout
+    assert "headwater: shard 0: 2 charges were removed before they were exported, after 20" in behind.stderr
+    assert json.loads(behind.stdout)["missed_count"] == 2
+
+
+def test_one_that_follows_goes_on_through_trouble_and_tells_of_it(
+    add: Add, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(*some(3))
+
+    class Troubled:
+        """Has no room, then is told to end."""
+
+        is_full = False
+        commits_count = discards_count = 0
+
+        def held(self, _shard: int, _entry_ids: object) -> set[str]:
+            return set()
+
+        def add(self, _record: Record) -> None:
+            """Nothing."""
+
+        def commit(self) -> None:
+            self.commits_count += 1
+            if self.commits_count == 1:
+                raise Unavailable("no room")
+            if self.commits_count == 3:
+                raise KeyboardInterrupt
+
+        def discard(self) -> None:
+            self.discards_count += 1
+
+    target = Troubled()
+    before = signal.getsignal(signal.SIGTERM)
+    real = Subscription.begin
+
+    def begin(self: Subscription, about: dict[str, str]) -> None:
+        real(self, about)
+        if target.commits_count == 2:
+            add(*some(1, first=9))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Subscription, "begin", begin)
+        summary = command._run(Books(store), target, "t", {"to": "t"}, 0.001)  # type: ignore[arg-type]
+
+    assert (summary.exported_count, summary.again_count) == (3, 3)
+    assert target.discards_count == 2
+    assert capsys.readouterr().err == "headwater: no room; trying again in 0.001 s\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+    target.commits_count = 0
+    with pytest.raises(Unavailable):
+        command._run(Books(store), target, "t", {"to": "t"}, None)  # type: ignore[arg-type]
+
+
+def test_shards_that_never_had_an_export_have_no_standing(feed: Subscription, store: Store) -> None:
+    other = Subscription(Books(store), "other")
+
+    assert other.standings() == []
+    other.forget()
+    store.client.delete(STREAM)
+    assert feed.standings() == []
+    feed.forget()
+    store.client.set(STREAM, "no stream")
+    with pytest.raises(LedgerError, match="WRONGTYPE"):
+        feed.begin({})
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "ä"])

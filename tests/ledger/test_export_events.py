@@ -17,11 +17,12 @@ from headwater.errors import ConfigError
 from headwater.exports import Events, ExportError, Record, Summary, Unavailable, export
 from headwater.exports.events import BATCH_TYPE, SINGLE_TYPE, event
 from headwater.ledger.books import Books
+from headwater.ledger.connection import READ_TIMEOUT_S
 from headwater.ledger.exporting import Subscription
 from headwater.ledger.redis import Store
 from headwater.records import Charge
 from tests.ledger.conftest import Add
-from tests.ledger.support import ADA, NOV_23_MS, Server, charge, opened
+from tests.ledger.support import ADA, KEY, NOV_23_MS, Server, charge, opened
 
 Answer = tuple[int, dict[str, str], bytes]
 TAKEN: Answer = (204, {}, b"")
@@ -88,6 +89,15 @@ class Receiver:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     made = Receiver()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def store(server: Server) -> Iterator[Store]:
+    """A store for reading: with time for long answers."""
+    made = Store(server.url, timeout_s=READ_TIMEOUT_S)
+    made.check(KEY)
     yield made
     made.close()
 

@@ -18,7 +18,7 @@ from headwater.exports import Exported
 from headwater.ledger import rows, schema
 from headwater.ledger.books import Books, Entry
 from headwater.ledger.exact import Exact
-from headwater.ledger.exporting import Position
+from headwater.ledger.exporting import Position, Subscription
 from headwater.ledger.glance import Glance, glance
 from headwater.ledger.reader import CLOCK_DOUBT_MS
 from headwater.ledger.rows import FIELDS, Sums
@@ -49,7 +49,7 @@ def audit(
     What differs is looked at twice: the second time from the beginning of the stream, whatever the clocks say.
 
     Raises:
-        ConfigError: the export is another ledger's, or cannot be read.
+        ConfigError: the export is another ledger's, was cut off, or cannot be read.
         LedgerError: the period's charges are no longer kept one by one, or the store does not answer.
     """
     kept_from_ms = int(clock() * 1_000) - books.store.retention.days_s * 1_000
@@ -59,13 +59,25 @@ def audit(
             f"{period} cannot be recounted from the ledger stream: single charges are kept for "
             f"{books.store.retention.days_s * 1_000 // schema.DAY_MS} days; audit an export of it, with --from"
         )
-    if exported is not None and exported.ledger != (ours := books.store.fingerprint() or ""):
-        raise ConfigError(f"{exported.folder} is an export of ledger {exported.ledger}, this one is {ours}")
+    if exported is not None:
+        _check_export(books, exported)
     for first_ms in (max(0, begin_ms - CLOCK_DOUBT_MS), 0)[:ROUNDS]:
         found = _round(books, period, exported, first_ms, clock, tick)
         if found.is_equal:
             break
     return found
+
+
+def _check_export(books: Books, exported: Exported) -> None:
+    ours = books.store.fingerprint() or ""
+    if exported.ledger != ours:
+        raise ConfigError(f"{exported.folder} is an export of ledger {exported.ledger}, this one is {ours}")
+    # Of a cut-off one, some days may go further than others.
+    count = sum(each.unacknowledged_count for each in Subscription(books, exported.name).standings())
+    if count:
+        raise ConfigError(
+            f"the last export into {exported.folder} was cut off with {count:,} charges under way; export into it again first"
+        )
 
 
 def _round(

@@ -29,6 +29,11 @@ class Exported:
         self._parts = list(parts(folder, self._format))
 
     @property
+    def name(self) -> str:
+        """What the ledger knows the export by."""
+        return self._mark["name"]
+
+    @property
     def ledger(self) -> str:
         """The fingerprint of the ledger that the charges are of."""
         return self._mark["ledger"]

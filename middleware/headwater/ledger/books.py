@@ -141,9 +141,9 @@ class Books:
             keys = [schema.total_key(shard, month, part) for part in self.parts(shard)]
             with refusals():
                 pipeline = self.store.client.pipeline(transaction=False)
-                pipeline.mget([*keys, filler])
+                pipeline.execute_command("MGET", *keys, filler)  # a cluster's pipeline has no method for it
                 pipeline.xrevrange(schema.stream_key(shard), count=1)
-                pipeline.mget([*keys, filler])
+                pipeline.execute_command("MGET", *keys, filler)
                 pipeline.hlen(schema.parts_key(shard))
                 before, last, after, parts_count = pipeline.execute()
             if before == after and parts_count == len(keys):  # sums only grow: no charge of the month in between

@@ -39,7 +39,7 @@ class Exact:
         """The rows under some keys, and the last charge in them, some hundreds at a time; None where there is no row."""
         for at in range(0, len(keys), ROWS_COUNT):
             some = keys[at : at + ROWS_COUNT]
-            values, end = self._between("mget", some)
+            values, end = self._between("MGET", *some)
             try:
                 yield [None if value is None else read(value) for value in values], end
             except ValueError as error:
@@ -47,15 +47,15 @@ class Exact:
 
     def bases(self, month: str) -> tuple[dict[str, int], Position]:
         """Hash of a deployment's document -> requests of a month, and the last charge in them."""
-        found, end = self._between("hgetall", schema.bases_key(self.shard, month))
+        found, end = self._between("HGETALL", schema.bases_key(self.shard, month))
         return {name.decode(): int(count) for name, count in found.items()}, end
 
-    def _between(self, command: str, argument: Any) -> tuple[Any, Position]:
+    def _between(self, *command: str) -> tuple[Any, Position]:
         for _ in range(_TRIES):
             with refusals():
                 pipeline = self._client.pipeline(transaction=False)
                 pipeline.xrevrange(self._stream, count=1)
-                getattr(pipeline, command)(argument)
+                pipeline.execute_command(*command)  # a cluster's pipeline has no method for MGET
                 pipeline.xrevrange(self._stream, count=1)
                 before, found, after = pipeline.execute()
             if _last(before) == _last(after):
