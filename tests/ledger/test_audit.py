@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from headwater.audit import Audit, Difference, as_document, as_text, audit, recount, run
+from headwater.audit import Audit, Difference, as_document, as_text, audit, recount, run, shard
 from headwater.audit.recount import days_of, end_ms
 from headwater.cli import app
 from headwater.errors import ConfigError, LedgerError
@@ -153,8 +153,7 @@ def test_shards_are_audited_one_by_one(server: Server) -> None:
     users = [f"{number:032x}" for number in range(12)]
     for number, user in enumerate(users):
         each = charge(number, user=user)
-        shard = schema.shard_of(user, 4)
-        store.apply(Batch(f"j{number}", shard, 0, 1, [glance(packing.pack(each))]))
+        store.apply(Batch(f"j{number}", schema.shard_of(user, 4), 0, 1, [glance(packing.pack(each))]))
     assert len({schema.shard_of(user, 4) for user in users}) == 4
 
     found = audited(Books(store))
@@ -173,7 +172,7 @@ def test_many_users_are_counted_some_at_a_time(
     monkeypatch.setattr(recount, "LOOK_EVERY", 4)
     monkeypatch.setattr(recount, "FEW_ROWS", 0)
     monkeypatch.setattr(recount, limit, 10)
-    monkeypatch.setattr(run, "_USERS_COUNT", 3)
+    monkeypatch.setattr(shard, "_USERS_COUNT", 3)
     add(*(charge(number, user=f"{number * 977:032x}") for number in range(1, 61)))
     passes: list[range] = []
 
@@ -182,7 +181,7 @@ def test_many_users_are_counted_some_at_a_time(
             super().__init__(period, buckets)
             passes.append(buckets)
 
-    monkeypatch.setattr(run, "Recount", Counted)
+    monkeypatch.setattr(shard, "Recount", Counted)
 
     found = audited(books)
 
@@ -463,7 +462,7 @@ def test_charges_between_the_recount_and_each_row_are_added(
         return real(self, *command)
 
     monkeypatch.setattr(Exact, "_between", busy)
-    monkeypatch.setattr(run, "_SUSPECTS_COUNT", 2)
+    monkeypatch.setattr(shard, "_SUSPECTS_COUNT", 2)
     first = audited(books)
     monkeypatch.setattr(run, "ROUNDS", 1)
     changed(books, schema.user_key(0, ADA, MONTH, PART), cached_tokens=-5)
@@ -583,7 +582,7 @@ def test_an_export_that_was_cut_off_has_to_be_finished_first(
     feed = Subscription(books, folder.name)
     list(feed.fresh(0, feed.end(0)))
 
-    with pytest.raises(ConfigError, match="was cut off .*; export into it again first"):
+    with pytest.raises(ConfigError, match=r"was cut off .*; export into it again first"):
         audited(books, exported=folder)
 
     assert audited(books, exported=exported()).charges_count == 13
