@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any, Final, Literal, NamedTuple
 
 from headwater.ledger import schema
@@ -63,7 +64,11 @@ all sightings of one and the same generation share. What is left is named as in 
 NAMES: Final = tuple(column.name for column in COLUMNS)
 TIMES: Final = tuple(at for at, column in enumerate(COLUMNS) if column.kind == "time")
 REQUEST_AT, SHARD_AT, ENTRY_AT = (NAMES.index(name) for name in ("request_id", "shard", "entry_id"))
-_NOTHING_SEEN: Final = (None,) * len(_AMOUNTS)
+_tokens = attrgetter(*_TOKENS)
+_amounts = attrgetter(*_AMOUNTS)
+_seen = attrgetter(*_SEEN, "metered_j", *_METERED)
+_mix = attrgetter(*_MIX)
+_NO_AMOUNTS: Final = (None,) * len(_AMOUNTS)
 _NO_MIX: Final = (None,) * len(_MIX)
 
 
@@ -94,20 +99,12 @@ def values(record: Record) -> list[Value]:
         charge.deployment_hash or None,
         charge.method,
         usage.source,
-        usage.input_tokens,
-        usage.cached_tokens,
-        usage.cache_write_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
+        *_tokens(usage),
         usage.images_count,
         usage.count_ratio,
-        *(_NOTHING_SEEN if amounts is None else [getattr(amounts, name) for name in _AMOUNTS]),
-        *[getattr(seen, name) for name in _SEEN],
-        seen.metered_j,
-        seen.metered_boundary,
-        seen.metered_scheme,
-        seen.metered_verdict,
-        *(_NO_MIX if mix is None else [getattr(mix, name) for name in _MIX]),
+        *(_NO_AMOUNTS if amounts is None else _amounts(amounts)),
+        *_seen(seen),
+        *(_NO_MIX if mix is None else _mix(mix)),
         charge.once or None,
     ]
 
