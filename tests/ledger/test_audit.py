@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from headwater.audit import Audit, Difference, as_document, as_text, audit, recount, run, shard
-from headwater.audit.recount import days_of, end_ms
+from headwater.audit.recount import days_of, end_ms, lanes, sums_in
 from headwater.cli import app
 from headwater.errors import ConfigError, LedgerError
 from headwater.exports import Exported, Folder, export
@@ -654,6 +654,11 @@ def test_what_cannot_be_audited_is_said(arguments: list[str], words: str) -> Non
     done = CliRunner().invoke(app, ["audit", *arguments])
 
     assert (done.exit_code, words in done.output) == (2, True), done.output
+
+
+@given(st.lists(st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * len(rows.FIELDS)), max_size=5))
+def test_rows_are_added_as_one_number(made: list[rows.Sums]) -> None:
+    assert sums_in(sum(map(lanes, made))) == rows.total(made)
 
 
 def test_periods_end_where_the_next_begin() -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from operator import add
+from functools import reduce
+from struct import Struct, error
 from typing import Final, NamedTuple
 
 from headwater.ledger import rows, schema
 from headwater.ledger.glance import Glance, request_id
-from headwater.ledger.rows import Sums
+from headwater.ledger.rows import FIELDS, Sums
 
-MOST_ROWS: Final = 300_000
-"""Rows of one user, day and part that are held at once: about 250 MB."""
+MOST_ROWS: Final = 600_000
+"""Rows that are held at once: about 250 MB."""
 MOST_REQUESTS: Final = 2_000_000
 """Request ids that are held at once, to know one that comes again: about 200 MB."""
 FEW_ROWS: Final = 10_000
 """So few rows are of so few users that dividing them would not help: what they have is held."""
 LOOK_EVERY: Final = 16_384
 """Charges between two looks at what is held."""
+LANE_BITS: Final = 80
+_LANES: Final = Struct(">" + "2xQ" * len(FIELDS))
+_LANE: Final = (1 << LANE_BITS) - 1
+_MOST: Final = _LANE >> 1
 
 
 class TooMany(Exception):
@@ -44,7 +49,9 @@ class Recount:
         self._begin_ms = schema.period_start_ms(period)
         self._end_ms = end_ms(period)
         self._seen: dict[bytes, str] = {}
-        self._sums: dict[tuple[str, int, str, str], Sums] = {}
+        self._month = period if schema.is_month(period) else ""
+        self._days: dict[tuple[str, int], int] = {}
+        self._months: dict[tuple[str, str, str], int] = {}
 
     def count(self, charges: Iterable[tuple[str, Glance]], *, can_repeat: bool = False) -> Iterator[int]:
         """Add charges, each with its place; tells now and then how many were looked at. `can_repeat`: one and the same charge
@@ -53,18 +60,14 @@ class Recount:
         Raises:
             TooMany: for those users.
         """
-        begin_ms, end, seen, sums_of, documents = (
-            self._begin_ms,
-            self._end_ms,
-            self._seen,
-            self._sums,
-            self.documents,
-        )
+        begin_ms, end, seen, documents = self._begin_ms, self._end_ms, self._seen, self.documents
+        days, months, is_month = self._days, self._months, bool(self._month)
         looked_count, look_every = 0, LOOK_EVERY
         for entry_id, (request, user, ended_ms, model, site, document, _, sums, _) in charges:
             looked_count += 1
             if looked_count % look_every == 0:
-                if len(sums_of) > MOST_ROWS or (len(seen) > MOST_REQUESTS and len(sums_of) > FEW_ROWS):
+                rows_count = len(days) + len(months)
+                if rows_count > MOST_ROWS or (len(seen) > MOST_REQUESTS and rows_count > FEW_ROWS):
                     raise TooMany
                 yield looked_count
             if not begin_ms <= ended_ms < end or (self._is_part and schema.bucket_of(user) not in self._buckets):
@@ -80,22 +83,46 @@ class Recount:
                 self.doubled.append(Doubled(request_id(request), user))
             self.charges_count += 1
             documents[document] += 1
-            key = user, ended_ms // schema.DAY_MS, model, site
-            before = sums_of.get(key)
-            sums_of[key] = sums if before is None else tuple(map(add, before, sums))
+            added = lanes(sums)
+            day = user, ended_ms // schema.DAY_MS
+            days[day] = days.get(day, 0) + added
+            if is_month:
+                part = user, model, site
+                months[part] = months.get(part, 0) + added
         yield looked_count
 
-    def by_user(self) -> dict[str, list[tuple[str, str, Sums]]]:
-        """User -> (day, part, sums), each of them once."""
-        found: dict[str, list[tuple[str, str, Sums]]] = {}
-        for (user, day_number, model, site), sums in self._sums.items():
-            day, _ = schema.period_of_day(day_number)
-            found.setdefault(user, []).append((day, schema.part_of(model, site), sums))
+    def by_user(self) -> dict[str, dict[tuple[str, str], Sums]]:
+        """User -> (day, "") or (month, part) -> sums."""
+        found: dict[str, dict[tuple[str, str], Sums]] = {}
+        for (user, day_number), added in self._days.items():
+            found.setdefault(user, {})[schema.period_of_day(day_number)[0], ""] = sums_in(added)
+        for (user, model, site), added in self._months.items():
+            found[user][self._month, schema.part_of(model, site)] = sums_in(added)
         return found
 
     def parts(self) -> dict[str, tuple[str, str]]:
         """Short name of a part -> its model and site."""
-        return {schema.part_of(*names): names for names in {(model, site) for _, _, model, site in self._sums}}
+        return {schema.part_of(*names): names for names in {(model, site) for _, model, site in self._months}}
+
+
+def lanes(sums: Sums) -> int:
+    """A row as one number, in which each sum has 80 bits: adding such numbers adds rows, in a tenth of the time."""
+    try:
+        return int.from_bytes(_LANES.pack(*sums), "big")
+    except error:  # a number below zero
+        return reduce(lambda all_of_it, number: (all_of_it << LANE_BITS) + number, sums, 0)
+
+
+def sums_in(number: int) -> Sums:
+    """The sums that were added up in one number; each has less than 80 bits."""
+    found = []
+    for _ in FIELDS:
+        low = number & _LANE
+        if low > _MOST:
+            low -= _LANE + 1
+        found.append(low)
+        number = (number - low) >> LANE_BITS
+    return tuple(reversed(found))
 
 
 class Totals:

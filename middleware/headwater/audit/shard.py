@@ -138,26 +138,22 @@ class Shard:
             self._compare({user: set() for user in some}, by_user)
         self._resolve()
 
-    def _compare(self, indexed: dict[str, set[str]], by_user: dict[str, list[tuple[str, str, Sums]]]) -> None:
+    def _compare(self, indexed: dict[str, set[str]], by_user: dict[str, dict[tuple[str, str], Sums]]) -> None:
         wanted: list[_Row] = []
         for user, parts in indexed.items():
-            own = Totals()
-            for day, part, sums in by_user.pop(user, ()):
-                own.add(day, "", sums)
-                if self._is_month:
-                    own.add(self._month, part, sums)
+            own = by_user.pop(user, {})
             if user == schema.ERASED:
                 self._take_erased(parts)
                 continue
-            for (period, part), sums in own.found.items():
+            for (period, part), sums in own.items():
                 self._totals.add(period, part, sums)
                 if part and part not in parts:
                     model, site = self._parts[part]
                     self._differs("index", user, period, model=model, site=site, account=None, stream=sums[0])
             places = dict.fromkeys((day, "") for day in self._days)
             places |= dict.fromkeys((self._month, part) for part in parts if self._is_month)
-            places |= dict.fromkeys(own.found)
-            wanted += (_Row(user, *place, own.found.get(place)) for place in places)
+            places |= dict.fromkeys(own)
+            wanted += (_Row(user, *place, own.get(place)) for place in places)
         for row in self._check(wanted):
             if row.part in indexed[row.user] and not self._may_be_gone(row.period):
                 self._differs_at(row, "index", "", account=None, stream=0)

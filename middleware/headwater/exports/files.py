@@ -9,6 +9,7 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
@@ -74,6 +75,8 @@ class Folder:
     def __init__(self, folder: Path, format_name: str, *, ledger: str) -> None:
         self.folder = folder
         self.format = FORMATS[format_name]
+        # What was under way is asked for some at a time; a file of it is read once.
+        self._entries = lru_cache(maxsize=DAYS_PER_COMMIT)(self._read_entries)
         self._open: dict[str, _Part] = {}
         self._records_count = 0
         self._lock = -1
@@ -131,8 +134,11 @@ class Folder:
         for part in parts(self.folder, self.format):
             if part.shard == shard and part.first <= last and first <= part.last:
                 with _told(self.folder):
-                    found.update(entry_id for _, entry_id in self.format.entries(part.path))
+                    found |= self._entries(part.path)
         return found & set(entry_ids)
+
+    def _read_entries(self, path: Path) -> frozenset[str]:
+        return frozenset(entry_id for _, entry_id in self.format.entries(path))
 
     def add(self, record: Record) -> None:
         """Write a charge into the file of its day."""
