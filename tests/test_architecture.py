@@ -73,6 +73,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "gateway": BASE | {"dialects", "exchange", "middleware"},
     "reports": BASE | {"amounts", "catalog", "ledger", "money", "physics", "printable", "tables", "tariffs"},
+    "exports": BASE | {"ledger", "printable"},
+    "audit": BASE | {"exports", "ledger", "printable"},
     "comparisons": BASE | {"cases"},
     "tables": set(),
     "drawing": {"printable"},
@@ -110,6 +112,7 @@ IMPORTERS: dict[str, set[str]] = {
     },
     "platformdirs": {"config", "demo", "vocab"},
     "matplotlib": {"replay"},
+    "pyarrow": {"exports"},
 }
 
 

@@ -46,6 +46,8 @@ async def _charged(meter: Meter, key: str) -> str:
             ["recompute"],
             ["--factors", "--hydro", "--format", "headwater recompute --month 2026-11 --factors seed-2023\n"],
         ),
+        (["export"], ["--to", "--format", "--follow", "--status", "headwater export --to ./charges\n"]),
+        (["audit"], ["--month", "--day", "--from", "headwater audit --month 2026-11 --from ./charges"]),
         (["explain"], ["--json", "headwater explain 01K9Z3M6V9R2W0Y8C4S1T7B5QH"]),
         (["estimate"], ["--input", "--hosted", "--json", "headwater estimate llama-3.1-70b --input 800 --output 300"]),
         (["compare"], ["--models", "--by", "--plot", "--factors seed-2023,current-2026.11"]),

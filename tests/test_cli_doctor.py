@@ -21,7 +21,7 @@ from headwater import config, vocab
 from headwater.cli import app, checkup
 from headwater.cli.checkup import Part
 from headwater.cli.doctor import lines
-from headwater.endpoint import masked
+from headwater.endpoint import Endpoint, masked
 from headwater.identity import key_fingerprint, load_key
 from headwater.ledger import Ledger, probes, schema
 from headwater.ledger.embedded import Embedded, StartingError
@@ -155,7 +155,7 @@ def test_an_address_that_cannot_be_used_is_a_fault_of_the_settings(doctor: Docto
     done = doctor(url=url)
 
     assert done.code == 2
-    assert "HEADWATER_REDIS_URL" in done.out
+    assert "ledger.redis_url" in done.out
     assert "geheim" not in done.out
 
 
@@ -259,9 +259,9 @@ def test_the_settings_say_where_they_are_from_and_what_they_serve(
 def test_all_of_a_cluster_is_looked_at(server: Server, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def join(url: str, timeout_s: float) -> redis.Redis:
-        asked.append(url)
-        return redis.Redis.from_url(url, socket_timeout=timeout_s, protocol=2)
+    def join(endpoint: Endpoint, timeout_s: float) -> redis.Redis:
+        asked.append(endpoint.url)
+        return redis.Redis.from_url(endpoint.url, socket_timeout=timeout_s, protocol=2)
 
     monkeypatch.setattr(probes, "is_cluster", lambda _: True)
     monkeypatch.setattr(checkup, "connect_cluster", join)

@@ -70,6 +70,7 @@ def test_the_least_rights_are_enough_for_all_that_the_ledger_and_its_reader_do(
     for number in range(50):
         ledger.charge(charge(number, once=f"{number:032x}"))
     assert ledger.flush(10)
+    eventually(lambda: ledger.period_total(ADA) is not None)
     total = ledger.period_total(ADA)
     assert total is not None
     assert total.requests_count == 50

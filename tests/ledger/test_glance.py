@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from headwater.errors import LedgerError
 from headwater.ledger.glance import Glance, glance, receipt_id
+from headwater.ledger.glance import request_id as request_text
 from headwater.ledger.packing import pack, unpack
 from headwater.ledger.rows import sums_of
 from headwater.records import Charge
@@ -35,6 +36,7 @@ def test_a_glance_sees_what_is_there(some: Charge) -> None:
     packed = pack(some)
 
     assert glance(packed) == told(some, packed)
+    assert request_text(glance(packed).receipt_id) == some.request_id
 
 
 @given(request_id=st.text(max_size=40), user=st.text(max_size=40))
@@ -43,6 +45,8 @@ def test_ids_and_users_of_any_shape_are_seen(request_id: str, user: str) -> None
     packed = pack(some)
 
     assert glance(packed) == told(some, packed)
+    if len(request_id.encode()) != 16:
+        assert request_text(receipt_id(request_id)) == request_id
 
 
 def test_a_record_of_an_older_format_is_seen_by_way_of_the_charge() -> None:

@@ -235,7 +235,7 @@ def test_an_export_writes_over_nothing_and_leaves_no_half(
     assert run("export", "ada", "--output", str(taken)).exit_code == 2
     assert taken.read_text() == "mine"
 
-    server.command("SET", schema.user_key(0, ada, DAY), "scribble")
+    server.command("SET", schema.user_key(0, ada, DAY), "a scribble")
     assert run("export", "ada", "--output", str(half)).exit_code == 1
     assert not half.exists()
 

@@ -109,6 +109,8 @@ for _module in (
     "report",
     "close",
     "recompute",
+    "export",
+    "audit",
     "doctor",
     "user",
     "estimate",

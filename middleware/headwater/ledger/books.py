@@ -72,16 +72,18 @@ class Books:
             found += [None if value is None else _row(value) for values in replies for value in values]
         return found
 
-    def indexed(self, shard: int, month: str) -> Iterator[list[tuple[str, str]]]:
-        """Who has rows in a month: (user, part), sorted by user within a bucket, many at a time."""
-        for _, places in self._indexed(shard, month):
+    def indexed(self, shard: int, month: str, within: range = schema.ALL_BUCKETS) -> Iterator[list[tuple[str, str]]]:
+        """Who has rows in a month: (user, part), sorted by user within a bucket, many at a time; of some buckets."""
+        for _, places in self._indexed(shard, month, within):
             yield places
 
-    def _indexed(self, shard: int, month: str) -> Iterator[tuple[float, list[tuple[str, str]]]]:
+    def _indexed(
+        self, shard: int, month: str, within: range = schema.ALL_BUCKETS
+    ) -> Iterator[tuple[float, list[tuple[str, str]]]]:
         """The same, and the share of all buckets that is done with them."""
         with refusals():
             bitmap = self.store.client.get(schema.buckets_key(shard, month))
-        buckets = list(schema.buckets_in(bitmap))
+        buckets = [bucket for bucket in schema.buckets_in(bitmap) if bucket in within]
         for at in range(0, len(buckets), _BUCKETS):
             some = buckets[at : at + _BUCKETS]
             with refusals():
@@ -185,7 +187,7 @@ class Books:
             keys = [schema.total_key(shard, month, part) for part in self.parts(shard)]
             with refusals():
                 pipeline = self.store.client.pipeline(transaction=False)
-                pipeline.execute_command("MGET", *keys, filler)
+                pipeline.execute_command("MGET", *keys, filler)  # a cluster's pipeline has no method for it
                 pipeline.xrevrange(schema.stream_key(shard), count=1)
                 pipeline.execute_command("MGET", *keys, filler)
                 pipeline.hlen(schema.parts_key(shard))

@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from headwater.errors import LedgerError
 from headwater.ledger import packing, rows
-from headwater.ledger.ids import ulid_bytes
+from headwater.ledger.ids import ulid_bytes, ulid_text
 from headwater.ledger.rows import FIELDS, Sums
+from headwater.records import Charge
 
 _HEAD_BYTES: Final = 8
 """Version, presence bits, outcome, method, source."""
@@ -42,6 +43,11 @@ class Glance(NamedTuple):
 def receipt_id(request_id: str) -> bytes:
     """What the receipt of a request is found by."""
     return ulid_bytes(request_id) or request_id.encode()
+
+
+def request_id(receipt_id: bytes) -> str:
+    """The request whose receipt is found by some bytes. A text of just 16 bytes, which is none of ours, is told as a ULID."""
+    return ulid_text(receipt_id) if len(receipt_id) == _ID_BYTES else receipt_id.decode()
 
 
 class _Plan(NamedTuple):
@@ -88,7 +94,11 @@ def glance(packed: bytes) -> Glance:
 
 
 def _slowly(packed: bytes) -> Glance:
-    charge = packing.unpack(packed)
+    return seen(packing.unpack(packed), packed)
+
+
+def seen(charge: Charge, packed: bytes = b"") -> Glance:
+    """A charge that was read elsewhere, as far as accounts go."""
     return Glance(
         receipt_id(charge.request_id),
         charge.user,

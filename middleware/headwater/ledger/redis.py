@@ -55,6 +55,7 @@ class Store:
         self._endpoint = endpoint_of(where)
         self._timeout_s = timeout_s
         self._clustered = False
+        self._client_factory = client_factory
         self._client: Any = client_factory(self._endpoint, timeout_s)
         self._clock = clock
         self._watch = health.Watch(clock)
@@ -86,8 +87,15 @@ class Store:
         return int(self._clock() * 1_000)
 
     def close(self) -> None:
-        """Close the connections. The next command starts on a fresh one, with no reply of an old one under way."""
+        """Close the connections. The next command starts on a fresh one, with no reply of an old one under way.
+
+        Of a cluster, the next `check` asks anew who belongs to it: a driver that has lost all nodes finds none by itself.
+        """
         self._client.close()
+        if self._clustered:
+            self._client = self._client_factory(self._endpoint, self._timeout_s)
+            self._clustered = False
+            self._register()
 
     # -- the installation ---------------------------------------------------------------------------------------------
 

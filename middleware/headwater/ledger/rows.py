@@ -98,9 +98,12 @@ def increments(sums: Sums) -> tuple[bytes, ...]:
     try:
         return (_NARROW.pack(*sums),)
     except error:
-        first = tuple(max(-_MOST, min(number, _MOST)) for number in sums)
-        rest = tuple(number - part for number, part in zip(sums, first, strict=True))
-        return (_NARROW.pack(*first), *increments(rest))
+        pieces = []
+        while any(sums):
+            piece = tuple(max(-_MOST, min(number, _MOST)) for number in sums)
+            pieces.append(_NARROW.pack(*piece))
+            sums = minus(sums, piece)
+        return tuple(pieces)
 
 
 def stored(sums: Sums) -> bytes:

@@ -21,6 +21,8 @@ META: Final = f"{PREFIX}meta"
 """Schema, shards, key fingerprint, when it was made."""
 OLD_META: Final = "hw1:meta"
 """The same of layout 1, until migration.py has moved it."""
+EXPORTS: Final = f"{PREFIX}exports"
+"""Name of an export -> what it goes to, as JSON; how far it is, its consumer groups know."""
 STREAM_FIELD: Final = "c"
 ERASED: Final = "erased"
 """The account of what was erased: amounts without a person. One on each shard, as each shard has totals of its own."""
@@ -28,6 +30,7 @@ NO_DOCUMENT: Final = "-"
 """Stands for requests without a deployment."""
 BUCKET_BITS: Final = 14
 """A month's index of users is spread over so many sets: small ones, which Redis packs densely."""
+ALL_BUCKETS: Final = range(1 << BUCKET_BITS)
 _RECEIPT_BITS: Final = 15
 """Of the time of a request id in ms, so many bits are left out: 33 s."""
 _DAY_S: Final = 86_400
