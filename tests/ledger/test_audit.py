@@ -27,6 +27,7 @@ from headwater.ledger.connection import READ_TIMEOUT_S
 from headwater.ledger.exact import Exact
 from headwater.ledger.exporting import Position, Subscription
 from headwater.ledger.glance import glance
+from headwater.ledger.people import People
 from headwater.ledger.redis import Store
 from headwater.records import Charge
 from tests.ledger.conftest import Add
@@ -372,22 +373,8 @@ def test_a_charge_that_cannot_be_read_is_named(add: Add, books: Books) -> None:
 
 
 def erase(books: Books, user: str) -> None:
-    """What erasing a person does: sums move to the account of the erased, charges and index go."""
-    client = books.store.client
-    parts = list(books.parts(0))
-    bucket = schema.bucket_of(schema.ERASED)
-    for place in [*((MONTH, part) for part in parts), *((day, "") for day in days_of(MONTH))]:
-        mine, theirs = schema.user_key(0, user, *place), schema.user_key(0, schema.ERASED, *place)
-        if client.exists(mine):
-            client.set(theirs, rows.stored(rows.plus(rows.read(client.get(mine)), rows.read(client.get(theirs)))))
-            client.delete(mine)
-            if place[1]:
-                client.srem(schema.index_key(0, MONTH, schema.bucket_of(user)), schema.index_member(user, place[1]))
-                client.sadd(schema.index_key(0, MONTH, bucket), schema.index_member(schema.ERASED, place[1]))
-                client.setbit(schema.buckets_key(0, MONTH), bucket, 1)
-    for entry in list(books.stream(0)):
-        if packing.unpack(entry.packed).user == user:
-            client.xdel(STREAM, entry.entry_id)
+    """As the command does."""
+    People(books).erase(user)
 
 
 def test_who_was_erased_is_taken_at_the_accounts_word(add: Add, books: Books) -> None:

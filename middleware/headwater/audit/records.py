@@ -9,16 +9,16 @@ from typing import Final, Literal
 SHOWN: Final = 20
 """So many differences are kept to be shown; all are counted."""
 
-What = Literal["user", "total", "basis", "index", "stream"]
+What = Literal["user", "total", "basis", "index", "stream", "statement", "hash"]
 """What differs: a user's row, everybody's row, the count of a document's charges, a row's entry in the index of its month,
-or the stream itself, in which a request stands twice."""
+the stream itself, in which a request stands twice; what was frozen of a row; or a statement's hash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One number that is not what the single charges add up to.
 
-    `account`: what the store says, None where it has no such row. `stream`: what the single charges say.
+    `account`: what the store says, None where it has no such row. `stream`: what the single charges say, or the statements.
     """
 
     what: What
@@ -43,7 +43,9 @@ class Audit:
 
     `equal`: how many rows of each kind are as they should be. `erased_count`: requests of people who were erased; their sums
     are taken at the store's word. `repeated_count`: charges that an export holds more than once; they were counted once.
-    `gone_count`: rows of days that were kept for their time, and are gone. `last_ms`: when the last charge was applied.
+    `gone_count`: rows of days that were kept for their time, and are gone. `statements_count`: closed months' statements that
+    speak of the month, with the hash that they were sealed with; `waiting_count`: requests that came too late for all of
+    them. `last_ms`: when the last charge was applied.
     """
 
     period: str
@@ -52,6 +54,8 @@ class Audit:
     erased_count: int = 0
     repeated_count: int = 0
     gone_count: int = 0
+    statements_count: int = 0
+    waiting_count: int = 0
     last_ms: int = 0
     equal: Counter[str] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)

@@ -17,6 +17,7 @@ _KINDS: Final = {
     "total month": "totals of the month by model and site",
     "total day": "totals of days",
     "basis": "counts of deployment documents",
+    "statement": "rows as they were frozen",
 }
 
 
@@ -34,6 +35,9 @@ def _lines(found: Audit) -> Iterator[str]:
     for kind, words in _KINDS.items():
         if found.equal[kind]:
             yield f"{found.equal[kind]:>12,}  {words}: equal to the last unit"
+    if found.statements_count:
+        late = f"; {found.waiting_count:,} requests came later, for the next one" if found.waiting_count else ""
+        yield f"{found.statements_count:>12,}  statements have the hash that they were sealed with{late}"
     if found.gone_count:
         yield f"{found.gone_count:>12,}  rows are no longer kept"
     if found.erased_count:
@@ -62,6 +66,16 @@ def line(each: Difference) -> str:
         return f"{where}: the index of the month names a row, and there is none, nor a single charge"
     if each.what == "index":
         return f"{where}: the index of the month does not name this row, so no report shows it"
+    if each.what == "hash":
+        return printable(each.field)
+    if each.what == "statement" and not each.user:
+        return (
+            f"total, {each.period}: {each.field} of the accounts is {each.account} above what is frozen of them, "
+            f"that of the totals {each.stream}"
+        )
+    if each.what == "statement":
+        has = "there is no row" if each.account is None else f"{each.field} is {each.account} in the account"
+        return f"{where}: {has}, and {each.stream} was frozen of its {each.field}"
     if each.what == "basis":
         where = f"document {printable(each.field)}, {each.period}, shard {each.shard}"
         return f"{where}: the store counts {each.account or 0:,} requests, the single charges are {each.stream:,}"
@@ -86,6 +100,8 @@ def as_document(found: Audit) -> dict[str, Any]:
         "users_count": found.users_count,
         "equal_rows": {kind.replace(" ", "_"): found.equal[kind] for kind in _KINDS},
         "gone_rows_count": found.gone_count,
+        "statements_count": found.statements_count,
+        "late_requests_count": found.waiting_count,
         "erased_requests_count": found.erased_count,
         "repeated_count": found.repeated_count,
         "differences_count": found.differences_count,

@@ -8,6 +8,7 @@ from typing import Final
 
 from headwater.audit.records import Audit
 from headwater.audit.shard import Shard
+from headwater.audit.statements import compare_statements
 from headwater.errors import ConfigError, LedgerError
 from headwater.exports import Exported
 from headwater.ledger import schema
@@ -84,6 +85,8 @@ def _round(
         done_count = found.charges_count + more_count
         tick(done_count, min(1.0, done_count / all_count) if all_count else 0.0)
 
+    if schema.is_month(period):
+        compare_statements(books, period, found)
     for shard in books.shards:
         Shard(books, shard, found, exported, first_ms=first_ms, now_ms=int(clock() * 1_000), tell=tell).audit()
     return found

@@ -36,7 +36,7 @@ CLIENT_NAME: Final = "headwater"
 
 RIGHTS: Final = (
     "resetkeys ~hw* resetchannels -@all "
-    "+get +set +mget +incr +expire +pexpire +exists +setbit +sadd +smembers +hget +hset +hsetnx +hdel +hlen +hgetall +hincrby "
+    "+get +set +mget +incr +expire +pexpire +exists +setbit +sadd +smembers +hget +hset +hsetnx +hdel +hlen +hmget +hgetall +hincrby "
     "+xadd +xrange +xrevrange +xtrim +xlen +ping +dbsize +slowlog|get "
     "+evalsha +script|load +time +wait +waitaof +info +config|get "
     "+client|setname +client|setinfo +select +asking +command +cluster|info +cluster|slots +cluster|nodes"

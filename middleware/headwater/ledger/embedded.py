@@ -129,7 +129,7 @@ class Embedded:
             self._make_folders()
             if self._share < 0:
                 self._share = self._lock("workers.lock", fcntl.LOCK_SH, by_s)
-            if self._is_ready():
+            if self._is_ready() and not self._keeper_is_gone():
                 return
             starting = self._lock("start.lock", fcntl.LOCK_EX, by_s)
             try:
@@ -164,7 +164,8 @@ class Embedded:
 
     def _start(self, by_s: float) -> None:
         binary = find_binary()
-        while not self._is_ready():
+        # A server whose keeper was killed is on its way out, though it may still answer.
+        while not self._is_ready() or self._keeper_is_gone():
             if self._monotonic() > by_s:
                 raise StartingError(
                     f"the embedded server is not ready after {self._start_s:g} s: {trouble(self._data_dir)}"

@@ -84,10 +84,9 @@ def exact(value: int) -> str:
 def cells(sums: Sequence[int]) -> tuple[Cell, ...]:
     """The values of COLUMNS; None for what nobody knows."""
     (
-        requests, input_, cached, output, reasoning,
-        it, energy, energy_low, energy_high, onsite, offsite, water_low, water_high,
-        carbon, carbon_low, carbon_high, not_upstream, unknown, incomplete,
-    ) = sums  # fmt: skip
+        requests, input_, output, it, energy, energy_low, energy_high, onsite, offsite, water_low, water_high,
+        carbon, carbon_low, carbon_high, cached, reasoning, not_upstream, unknown, incomplete,
+    ) = sums  # fmt: skip  # in the order of rows.FIELDS
     if unknown == requests > 0:
         # No request of the account has a footprint: its sums of quantities are empty, which is not zero.
         return requests, input_, cached, output, reasoning, *_UNKNOWN, not_upstream, unknown, incomplete
