@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_an_address_that_cannot_be_used_is_a_fault_of_the_settings(doctor: Docto
     done = doctor(url=url)
 
     assert done.code == 2
-    assert "ledger.redis_url" in done.out
+    assert re.search("ledger.redis_url|HEADWATER_REDIS_URL", done.out)
     assert "geheim" not in done.out
 
 

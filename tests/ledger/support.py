@@ -21,6 +21,7 @@ from headwater.ledger.connection import ClientFactory
 from headwater.ledger.durability import Durability
 from headwater.ledger.embedded import find_binary
 from headwater.ledger.journal import Journal
+from headwater.ledger.ledger import Ledger
 from headwater.ledger.packing import pack
 from headwater.ledger.redis import Store
 from headwater.ledger.shipment import Shipment
@@ -156,6 +157,12 @@ class Server:
     def command(self, *words: str) -> Any:
         with self.client() as client:
             return client.execute_command(*words)
+
+
+def settled(ledger: Ledger) -> bool:
+    """Whether the store has all that was journalled where it cannot lose it: then the journal goes with the ledger."""
+    assert ledger._shipper is not None
+    return ledger._shipper._live._durable >= ledger._writable().position()
 
 
 def outside(

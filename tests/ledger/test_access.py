@@ -12,7 +12,7 @@ from headwater.endpoint import Endpoint
 from headwater.errors import ConfigError
 from headwater.ledger import Ledger, Reader
 from headwater.ledger.connection import RIGHTS, StoreError, connect, refusals
-from tests.ledger.support import ADA, KEY, MONTH, Server, charge, eventually, outside
+from tests.ledger.support import ADA, KEY, MONTH, Server, charge, eventually, outside, settled
 
 PASSWORD = "s3cret/@:%?#"
 ESCAPED = "s3cret%2F%40%3A%25%3F%23"
@@ -74,6 +74,7 @@ def test_the_least_rights_are_enough_for_all_that_the_ledger_and_its_reader_do(
     total = ledger.period_total(ADA)
     assert total is not None
     assert total.requests_count == 50
+    eventually(lambda: settled(ledger))
     ledger.close()
     assert list(tmp_path.glob("journals/*")) == []  # as WAITAOF said
 

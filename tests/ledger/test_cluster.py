@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ResponseError
 
 from headwater.endpoint import Endpoint
 from headwater.ledger import Ledger
 from headwater.ledger.connection import RIGHTS, SHIP_TIMEOUT_S, StoreError, connect_cluster, refusals
-from tests.ledger.cluster_support import HOST, Cluster, free_ports, move_slot
-from tests.ledger.support import KEY, MONTH, charge, eventually, outside
+from tests.ledger.cluster_support import HOST, Cluster, Node, free_ports, move_slot
+from tests.ledger.support import KEY, MONTH, charge, eventually, outside, settled
 
 USERS = [random.Random(number).randbytes(16).hex() for number in range(300)]
 OTHERS = [random.Random(-number).randbytes(16).hex() for number in range(1_000, 1_300)]
@@ -136,6 +137,7 @@ def test_a_ledger_starts_with_any_of_several_servers(cluster: Cluster, start: Ca
     load.charge(100)
 
     load.is_exactly_on_the_accounts()
+    eventually(lambda: settled(load.ledger))
     load.ledger.close(timeout_s=5.0)
     assert load.segments_count == 0
 
@@ -188,6 +190,17 @@ def test_a_master_that_is_killed_in_mid_load(cluster: Cluster, start: Callable[.
     load.is_exactly_on_the_accounts()
 
 
+def fill_the_line(master: Node) -> None:
+    """Send more than the kernel keeps on its way to a replica that does not read: what comes behind it dies with the master."""
+    for shard in range(64):
+        try:
+            master.command("SET", f"{{s{shard:02d}}}filler", "x" * (16 << 20))
+        except ResponseError:  # of another master
+            continue
+        master.command("DEL", f"{{s{shard:02d}}}filler")
+        return
+
+
 def test_what_a_replica_missed_is_charged_again_when_it_takes_over(
     cluster: Cluster, start: Callable[..., Load], tmp_path: Path
 ) -> None:
@@ -195,6 +208,7 @@ def test_what_a_replica_missed_is_charged_again_when_it_takes_over(
     master = next(node for node in cluster.masters() if node.url != cluster.url)
     replica = cluster.replica_of(master)
     replica.pause()
+    fill_the_line(master)
 
     load.charge(600)
     careless.charge(600)

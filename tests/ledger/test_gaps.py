@@ -109,10 +109,10 @@ def test_without_a_loss_nothing_is_told(shards: Shards) -> None:
 
 
 def test_a_note_never_claims_what_the_journal_still_has(tmp_path: Path) -> None:
-    watermarks.note(tmp_path, 10, [{0: 3, 1: 10, 2: 0}, {0: 9, 1: 11, 3: 12}])
-    watermarks.note(tmp_path, 10, [{0: 2}])
+    watermarks.note(tmp_path, [{0: 3, 1: 10}, {0: 9, 3: 12}])
+    watermarks.note(tmp_path, [{0: 2}])
 
-    assert watermarks.noted(tmp_path) == {0: 9, 1: 10}
+    assert watermarks.noted(tmp_path) == {0: 9, 1: 10, 3: 12}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "[", '{"x": 1}', '{"1": null}'])
@@ -123,6 +123,6 @@ def test_a_note_that_cannot_be_read_says_nothing(tmp_path: Path, content: str) -
 
 
 def test_a_note_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    watermarks.note(tmp_path / "absent", 10, [{0: 3}])
+    watermarks.note(tmp_path / "absent", [{0: 3}])
 
     assert watermarks.noted(tmp_path / "absent") == {}

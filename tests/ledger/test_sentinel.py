@@ -15,7 +15,7 @@ from headwater.ledger import Ledger, Reader
 from headwater.ledger.connection import SHIP_TIMEOUT_S, StoreError, connect, refusals
 from headwater.ledger.durability import SafeDelay, WaitAof
 from tests.ledger.cluster_support import HOST, Node, Sentinel, free_ports, running
-from tests.ledger.support import KEY, MONTH, charge, eventually, outside
+from tests.ledger.support import KEY, MONTH, charge, eventually, outside, settled
 
 
 class House:
@@ -53,6 +53,7 @@ def test_a_failover_of_the_sentinel_goes_unnoticed_by_the_accounts(house: House,
 
     assert ledger.flush(30)
     assert house.replica.is_master
+    eventually(lambda: settled(ledger))
     ledger.close()
     with Reader.open(data_dir=tmp_path, redis_url=house.url) as reader:
         assert reader.totals(MONTH).requests_count == len(list(reader.ledger_entries())) == 400

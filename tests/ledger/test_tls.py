@@ -15,7 +15,7 @@ from headwater.errors import ConfigError, LedgerError
 from headwater.ledger import Ledger, Reader
 from headwater.ledger.connection import connect, refusals
 from tests.ledger.cluster_support import HOST, Node, free_ports, running
-from tests.ledger.support import KEY, MONTH, Server, charge, eventually, outside
+from tests.ledger.support import KEY, MONTH, Server, charge, eventually, outside, settled
 from tests.ledger.tls_support import Papers, tls_before
 
 
@@ -46,7 +46,8 @@ def test_charges_go_through_tls_with_a_client_certificate(
         for number in range(100):
             ledger.charge(charge(number))
         assert ledger.flush(10)
-        eventually(lambda: ledger.stats.failures == 0)
+        eventually(lambda: settled(ledger))
+        assert ledger.stats.failures == 0
         ledger.close()
         with Reader.open(data_dir=tmp_path, redis_url=at(port, tls_cert="both.pem", tls_key=None)) as reader:
             assert reader.totals(MONTH).requests_count == 100

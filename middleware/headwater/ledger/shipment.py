@@ -69,8 +69,8 @@ class Shipment:
         self._durable = START
         self._gap_until = 0
         self._shard_gaps: dict[int, int] = {}
-        self._marked_sequences: dict[int, int] = {}
-        self._durable_sequences: dict[int, int] = {}
+        self._by_segment: dict[int, dict[int, int]] = {}
+        """Segment -> shard -> the number of its last charge there; where there are several shards."""
 
     def doubt(self) -> None:
         """The store may have restarted, or a reply was lost: ask it where it stands before going on."""
@@ -179,6 +179,8 @@ class Shipment:
             )
             added = self._store.apply(batch)
             sequences[shard] = batch.last
+            if len(sequences) > 1:
+                self._by_segment.setdefault(self._after_pending.segment, {})[shard] = batch.last
             self._stats.shipped += len(run)
             if self._on_added is not None:
                 self._on_added(added)
@@ -200,7 +202,6 @@ class Shipment:
         if self._marked is None and self._durable < self.applied:
             self._durability.begin()
             self._marked = self.applied
-            self._marked_sequences = dict(self._sequences or {})
             if not self._is_where_we_left_it():
                 return
         if self._marked is not None and self._durability.done() and self._is_where_we_left_it():
@@ -209,14 +210,12 @@ class Shipment:
             self._drop()
 
     def _drop(self) -> None:
-        before, self._durable_sequences = self._durable_sequences, self._marked_sequences
-        is_dropped = self.tail.drop_before(self._durable)
+        self.tail.drop_before(self._durable)
         if self._on_dropped is not None:
             self._on_dropped(self._durable.segment)
-        if is_dropped and len(self._durable_sequences) > 1:
-            dropped = dropped_seq(self._folder)
-            if dropped is not None:
-                watermarks.note(self._folder, dropped, (before, self._durable_sequences))
+        gone = [segment for segment in self._by_segment if segment < self._durable.segment]
+        if gone:
+            watermarks.note(self._folder, [self._by_segment.pop(segment) for segment in gone])
 
     def _is_where_we_left_it(self) -> bool:
         # A store that was restarted unnoticed, from an older file, would confirm a mark without what was before it.

@@ -90,7 +90,7 @@ class Outside:
         default=lambda endpoint, factory: WaitAof(endpoint, client_factory=factory)
     )
     timing: Timing = field(default_factory=Timing)
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = field(default_factory=lambda: random.Random().random)  # noqa: S311
     """From 0 to 1, each time another: processes that a store failed together must not come back to it together."""
 
 

@@ -15,13 +15,12 @@ from typing import Final
 _NAME: Final = "dropped.json"
 
 
-def note(folder: Path, dropped: int, applied: Iterable[Mapping[int, int]]) -> None:
-    """Keep, per shard, the highest number up to the last one that was dropped, of what was applied when."""
+def note(folder: Path, dropped: Iterable[Mapping[int, int]]) -> None:
+    """Keep, per shard, the highest number in segments that were dropped."""
     known = noted(folder)
-    for sequences in applied:
+    for sequences in dropped:
         for shard, seq in sequences.items():
-            if known.get(shard, 0) < seq <= dropped:
-                known[shard] = seq
+            known[shard] = max(known.get(shard, 0), seq)
     draft = folder / f".{_NAME}"
     with suppress(OSError):  # a full disk gets room by the segments that go
         draft.write_text(json.dumps(known), "utf-8")
