@@ -15,9 +15,8 @@ from headwater.cli.report import HELD_CHARACTERS, held_back
 from headwater.ledger import schema
 from headwater.ledger.closer import Closer
 from headwater.ledger.redis import Store
-from headwater.ledger.statements import unlink
 from tests.command import run_process as run
-from tests.ledger.support import ADA, BOB, KEY, Server, charge, ship, write
+from tests.ledger.support import ADA, BOB, KEY, Server, charge, ship, unlink, write
 
 NOW_S = 1_795_910_400.0  # 2026-11-29 00:00 UTC
 OCTOBER_MS = 1_792_065_600_000  # 2026-10-15 12:00 UTC

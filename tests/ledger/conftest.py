@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headwater.ledger import exporting
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Store
 from headwater.records import Charge
@@ -25,6 +26,12 @@ def session_server() -> Iterator[Server]:
         server.start()
         yield server
         server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _exported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of exports do not wait until what they export must be on disk; the test of that says so."""
+    monkeypatch.setattr(exporting, "DURABLE_S", 0.0)
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ import redis
 from headwater import ulid
 from headwater.endpoint import Endpoint
 from headwater.ledger import keeper
+from headwater.ledger.books import Books
+from headwater.ledger.closer import Closer
 from headwater.ledger.connection import ClientFactory
 from headwater.ledger.durability import Durability
 from headwater.ledger.embedded import find_binary
@@ -26,6 +28,7 @@ from headwater.ledger.packing import pack
 from headwater.ledger.redis import Store
 from headwater.ledger.shipment import Shipment
 from headwater.ledger.shipper import Outside, Timing
+from headwater.ledger.statements import Statements
 from headwater.ledger.stats import Stats
 from headwater.records import NO_USAGE, NOTHING_OBSERVED, Amounts, Charge, Observation, Usage
 
@@ -207,3 +210,13 @@ def ship(journal: Journal, store: Store, stats: Stats | None = None) -> Shipment
     while shipment.ship():
         pass
     return shipment
+
+
+def unlink(store: Store, user: str) -> int:
+    """Forget which rows of closed months are a user's, and nothing else. Returns in how many statements."""
+    closer = Closer(store)
+    closer.begin()
+    try:
+        return Statements(Books(store)).unlink(user)
+    finally:
+        closer.end()

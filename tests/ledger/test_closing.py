@@ -24,10 +24,10 @@ from headwater.ledger.closer import Closer
 from headwater.ledger.closing import closable_s, close
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import NOTHING, Sums, plus
-from headwater.ledger.statements import Head, Statements, unlink
+from headwater.ledger.statements import Head, Statements
 from headwater.records import Charge
 from tests.ledger.conftest import Add
-from tests.ledger.support import ADA, BOB, KEY, Server, amounts, charge, ship, write
+from tests.ledger.support import ADA, BOB, KEY, Server, amounts, charge, ship, unlink, write
 
 GRACE_H = 72
 MONTHS = ("2026-10", "2026-11", "2026-12")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,10 @@ import pytest
 from headwater.ledger import closing, schema
 from headwater.ledger.books import Books
 from headwater.ledger.linked import StatementLinks
-from headwater.ledger.people import People
 from headwater.ledger.redis import Store
 from headwater.ledger.rotation import Rotation
 from headwater.ledger.rows import plus, sums_of, total
-from headwater.ledger.statements import Head, Statements, unlink
+from headwater.ledger.statements import Head, Statements, erase
 from headwater.records import Charge
 from tests.ledger.support import ADA, BOB, KEY, NOV_23_MS, Server, charge, ship, write
 
@@ -51,7 +49,7 @@ class Ledger:
         return closing.close(self.books, month, grace_hours=72, clock=lambda: now_s)
 
     def erase(self, user: str) -> None:
-        People(self.books).erase(user, unlink=partial(unlink, self.store))
+        erase(self.store, user)
 
     def rotate(self) -> None:
         self.store.check(None, is_rotating=True)

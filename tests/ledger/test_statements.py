@@ -20,12 +20,11 @@ from headwater.ledger.chunks import Kept
 from headwater.ledger.reader import Reader
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import NOTHING, Sums
-from headwater.ledger.statements import unlink
 from headwater.reports import accounts, costs, csv_pieces, json_pieces, since_words, statement, table
 from headwater.reports.lines import Line, cells, exact, total
 from headwater.tariffs import Pricing
 from tests.ledger.conftest import Add
-from tests.ledger.support import ADA, BOB, amounts
+from tests.ledger.support import ADA, BOB, amounts, unlink
 from tests.ledger.test_closing import closed, of
 from tests.test_tariffs import deployment
 

@@ -80,12 +80,15 @@ def is_terminal() -> bool:
 
 def opened(settings: config.Settings) -> Reader:
     """The ledger that the settings name, to be read. Close it after use."""
+    from headwater.identity import KEY_FILE, load_key, renames
     from headwater.ledger import Reader, Retention
 
+    folder = settings.ledger.data_dir
     return Reader.open(
         data_dir=settings.ledger.data_dir,
         redis_url=settings.ledger.endpoint,
         retention=Retention(**settings.retention.seconds()),
+        renames=renames(load_key(folder)) if (folder / KEY_FILE).exists() else None,
     )
 
 

@@ -16,7 +16,7 @@ from headwater.endpoint import Endpoint, masked
 from headwater.errors import LedgerError
 from headwater.identity import KEY_FILE, key_fingerprint
 from headwater.ledger import folder, health, probes
-from headwater.ledger.connection import READ_TIMEOUT_S, StoreError, connect, connect_cluster
+from headwater.ledger.connection import READ_TIMEOUT_S, StoreError, connect, connect_cluster, refusals
 from headwater.ledger.embedded import Embedded
 from headwater.ledger.health import Finding
 from headwater.ledger.journal import FOLDER
@@ -208,7 +208,13 @@ def _store(
         yield Finding(level="ok", name="address", found=shown)
         if probes.is_cluster(client):
             client.close()
-            client = connect_cluster(endpoint, READ_TIMEOUT_S)
+            try:
+                with refusals():
+                    client = connect_cluster(endpoint, READ_TIMEOUT_S)
+            except LedgerError as error:
+                remedy = "see that all nodes of the cluster run and see each other"
+                yield Finding(level="error", name="cluster", found=str(error), remedy=remedy)
+                return
         yield from health.examine(client, clock=clock)
         if settings.ledger.redis_url is None:
             yield probes.shut(client)

@@ -43,6 +43,7 @@ def close(
       headwater close --verify --json
     """
     from headwater.ledger import closing
+    from headwater.ledger.durability import wait_durable
     from headwater.ledger.statements import Statements
     from headwater.reports.statement import checked_month
 
@@ -69,6 +70,7 @@ def close(
                         tick=stage(f"closing {month}"),
                     )
                 ]
+                wait_durable(reader.books.store.endpoint)
             else:
                 heads = statements.heads()
             erased: dict[str, int] = {}

@@ -132,7 +132,6 @@ def _about(to: str, chosen: ExportFormat) -> dict[str, str]:
 
 def _name(to: str | None, name: str | None) -> str:
     """What the ledger remembers a target by: a folder's own, an address's own unless another was given."""
-    from headwater.exports.events import shown
     from headwater.exports.files import read_mark
     from headwater.ledger.exporting import checked_name
 
@@ -143,7 +142,7 @@ def _name(to: str | None, name: str | None) -> str:
     if name is not None:
         return checked_name(name)
     assert to is not None  # noqa: S101
-    return f"events-{hashlib.sha256(shown(to).encode()).hexdigest()[:16]}"
+    return f"events-{hashlib.sha256(to.encode()).hexdigest()[:16]}"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ def migrate(settings: ConfigOption = None) -> None:
       headwater migrate
       HEADWATER_REDIS_URL=redis://10.0.0.5:6379/0 headwater migrate
     """
+    from headwater.ledger import Retention
     from headwater.ledger.migration import migrated
 
     with explained():
@@ -29,6 +30,7 @@ def migrate(settings: ConfigOption = None) -> None:
             count = migrated(
                 data_dir=loaded.ledger.data_dir,
                 redis_url=loaded.ledger.endpoint,
+                retention=Retention(**loaded.retention.seconds()),
                 now_ms=int(time.time() * 1000),
                 tick=stage("moving"),
             )

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -233,7 +232,7 @@ def erase(
       headwater user erase --api-key --yes < key.txt
     """
     from headwater.cli.persons import account_of
-    from headwater.ledger.statements import unlink
+    from headwater.ledger.statements import erase
 
     with explained():
         loaded = config.load(settings)
@@ -245,7 +244,7 @@ def erase(
                     say(f"{user}: {_held(held)}; nothing was erased")
                     return
                 _confirm(user, _held(held))
-            gone = reader.people.erase(user, unlink=partial(unlink, reader.books.store), tick=stage("erasing"))
+            gone = erase(reader.books.store, user, stage("erasing"))
             say(f"{user}: {_held(gone)} erased; the amounts are in the account 'erased'")
             for line in _left_over(reader, loaded, user):
                 say(line)

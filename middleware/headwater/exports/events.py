@@ -134,7 +134,7 @@ class Events:
             raise Unavailable(f"{answer}; nothing is lost, export again later", wait_s)
         if 300 <= reply.status < 400:
             raise ExportError(
-                f"{answer}; it wants to send us to {reply.getheader('location')!r}: name the right address"
+                f"{answer}; it wants to send us to {shown(reply.getheader('location') or '')!r}: name the right address"
             )
         raise ExportError(f"{answer}; nothing is lost, export again when the receiver takes it")
 
@@ -172,9 +172,9 @@ def _checked(url: str, token: str | None) -> SplitResult:
         address = urlsplit(url)
         host, _ = address.hostname, address.port
     except ValueError as error:
-        raise ConfigError(f"the address {url!r} cannot be used: {error}") from None
+        raise ConfigError(f"the address cannot be used: {error}") from None
     if address.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"the address {url!r} must begin with https:// and name a host")
+        raise ConfigError(f"the address {_shown(address)!r} must begin with https:// and name a host")
     if address.username is not None or address.password is not None:
         raise ConfigError("an address must not carry a password; put a token into HEADWATER_EXPORT_TOKEN")
     if address.scheme == "http" and token and host not in _LOCAL:
@@ -196,7 +196,8 @@ def _target(address: SplitResult) -> str:
 
 
 def _shown(address: SplitResult) -> str:
-    return f"{address.scheme}://{address.netloc}{address.path}"
+    place = address.netloc.rpartition("@")[2]
+    return f"{address.scheme}://{place}{address.path}"
 
 
 def _words(error: Exception) -> str:

@@ -62,9 +62,8 @@ class Call(NamedTuple):
     """(user, month) -> sums."""
 
 
-def call(batch: Batch, retention: Retention, *, oldest_ms: int, key: str = "") -> Call:
-    """Lay a batch out for charge.lua. `oldest_ms`: single charges applied before this moment may go. `key`: the fingerprint
-    of the identity key."""
+def call(batch: Batch, retention: Retention, *, key: str = "") -> Call:
+    """Lay a batch out for charge.lua. `key`: the fingerprint of the identity key."""
     shard = batch.shard
     by_day: dict[tuple[str, int, str, str], list[Sums]] = {}
     bases: dict[tuple[int, str], int] = {}
@@ -102,15 +101,15 @@ def call(batch: Batch, retention: Retention, *, oldest_ms: int, key: str = "") -
         retention.days_s,
         retention.receipts_s,
         retention.days_s if batch.once else 0,
-        oldest_ms,
+        retention.days_s * 1_000,
         schema.STREAM_FIELD,
         json.dumps(made.parts),
         json.dumps(list(months.values())),
         b"".join(added for _, added in all_rows),
         bytes(ids),
         *(charge.packed for charge in batch.charges),
+        key,
     ]
-    arguments.append(key)
     return Call(keys, arguments, made.added)
 
 

@@ -4,7 +4,7 @@
 --       the bitmaps of buckets; last the first sighting, where the batch is one charge that others may show too.
 -- ARGV: 1 journal id, 2 previous sequence, 3 last sequence, 4 how many users' months, 5 how many months with the totals,
 --       6 how many rows, 7 lifetime of a month, 8 of a day, 9 of a receipt, 10 of a first sighting in s ('0': none to keep),
---       11 oldest moment of the stream to keep in ms, 12 stream field, 13 parts as JSON [short name, name, ...],
+--       11 lifetime of single charges in ms, 12 stream field, 13 parts as JSON [short name, name, ...],
 --       14 bases as JSON [[document, count, ...], ...], 15 what is added to each row, one behind the other, 16 per charge its
 --       bucket of receipts, the length of what its receipt is found by, and that; 17... packed charges; last, the fingerprint
 --       of the identity key: after a rotation, batches of another key are refused.
@@ -134,10 +134,12 @@ for r = 1, rows_count do
     local index = KEYS[index_keys + r]
     local user, part = string.match(key, ':u:(.*):%d+:(.*)$')
     local buckets, bucket = string.match(index, '^(.*):(%x+)$')
+    -- It is written with the first charge of a row only, and must outlive the row's last one: two months on top.
+    local lifetime = string.format('%.0f', ARGV[7] + 62 * 86400)
     try('SADD', index, user .. '|' .. part)
-    try('EXPIRE', index, ARGV[7])
+    try('EXPIRE', index, lifetime)
     try('SETBIT', buckets, tonumber(bucket, 16), 1)
-    try('EXPIRE', buckets, ARGV[7])
+    try('EXPIRE', buckets, lifetime)
   end
 end
 
@@ -167,7 +169,9 @@ for a = 17, #ARGV - 1 do
     end
   end
 end
-try('XTRIM', KEYS[2], 'MINID', '~', ARGV[11])
+-- By this server's own time: a process whose clock is ahead must not delete what others keep.
+local now = redis.call('TIME')
+try('XTRIM', KEYS[2], 'MINID', '~', string.format('%.0f', math.max(0, now[1] * 1000 - ARGV[11])))
 
 for bucket, found in pairs(receipts) do
   try('HSET', KEYS[receipts_keys + bucket], unpack(found))

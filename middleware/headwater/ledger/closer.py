@@ -5,6 +5,7 @@ The lock is for order, not for truth: whoever is taken for dead and is not finds
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import Any, Final
 
@@ -35,9 +36,14 @@ class Closer:
                 f"(if it was killed: {LIFE_S} seconds), then try again"
             )
         self._left = {name.decode(): value for name, value in self._client.hgetall(schema.ATTEMPT).items()}
-        if self._left:
+        if self._left and not self._is_published():
             self.remove(int(self._left["number"]), self._left["token"].decode())
-            self._client.delete(schema.ATTEMPT)  # a closing that is not dead after all cannot publish any more
+        self._client.delete(schema.ATTEMPT)  # a closing that is not dead after all cannot publish any more
+
+    def _is_published(self) -> bool:
+        """Whether the closing that was left over had come to its end, but for the note of it."""
+        head = self._client.hget(schema.HEADS, self._left["number"])
+        return head is not None and json.loads(head)["token"] == self._left["token"].decode()
 
     def attempt(self, number: int, month: str) -> None:
         """Note that a closing is under way, and under which token it writes."""

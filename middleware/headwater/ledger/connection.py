@@ -44,6 +44,12 @@ RIGHTS: Final = (
 """All that the ledger's user needs: `ACL SETUSER headwater on >password` and this. A right that only a script needs is missed
 late: what it may not write is counted as refused, aloud."""
 
+MAINTENANCE_RIGHTS: Final = (
+    f"{RIGHTS} +eval +del +unlink +rename +srem +setrange +hkeys +hexists +zrange +ttl +pttl +type +xdel +xsetid +bgrewriteaof "
+    "+xgroup|create +xgroup|destroy +xgroup|setid +xreadgroup +xack +xpending +xinfo|groups +xinfo|stream"
+)
+"""What the user of `close`, `user`, `export` and `migrate` needs; those that only read need no more than the ledger's."""
+
 ClientFactory = Callable[[Endpoint, float], "redis.Redis"]
 """From an endpoint and a socket timeout in seconds, a client that does not retry."""
 

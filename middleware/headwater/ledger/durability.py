@@ -4,6 +4,7 @@ too: a failover goes on with what the replica knows. Answers without waiting.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from headwater.ledger.redis import CLUSTER_SHARDS
 SAFE_DELAY_S: Final = 2.5
 # An fsync begins at most a second after the one before it began (redis.conf), and the server looks ten times a second.
 FSYNC_S: Final = 1.5
+_POLL_S: Final = 0.05
 
 
 class Durability(Protocol):
@@ -147,3 +149,18 @@ class WaitAof:
         for mark in self._marks:
             mark.drop()
         self._marks = []
+
+
+def wait_durable(where: str | Endpoint, *, client_factory: ClientFactory = connect) -> None:
+    """Wait until what was written is where the store cannot lose it.
+
+    Raises:
+        StoreError: the store failed meanwhile; what was written is in doubt.
+    """
+    policy = WaitAof(where, client_factory=client_factory)
+    try:
+        policy.begin()
+        while not policy.done():
+            threading.Event().wait(_POLL_S)
+    finally:
+        policy.cancel()

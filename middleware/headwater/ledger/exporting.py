@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -15,8 +16,11 @@ from headwater.errors import ConfigError
 from headwater.ledger import schema
 from headwater.ledger.books import Books, Entry
 from headwater.ledger.connection import refusals
+from headwater.ledger.durability import SAFE_DELAY_S
 
 CHUNK: Final = 500
+DURABLE_S = SAFE_DELAY_S
+"""How old a charge must be before it is handed out."""
 _CONSUMER: Final = "headwater"
 """One name for all: who comes after a dead exporter takes up what that one had under way."""
 _BEGINNING: Final = "0-0"
@@ -61,8 +65,9 @@ class Standing:
 class Subscription:
     """One receiver's view of all shards' charges. Every method raises StoreError when the store does not answer."""
 
-    def __init__(self, books: Books, name: str) -> None:
+    def __init__(self, books: Books, name: str, *, pause: Callable[[float], object] = time.sleep) -> None:
         self.name = name
+        self._pause = pause
         self._books = books
         self._client: Any = books.store.client
 
@@ -96,8 +101,11 @@ class Subscription:
             yield _entries(found), [entry_id.decode() for entry_id, fields in found if not fields]
 
     def fresh(self, shard: int, end: Position) -> Iterator[list[Entry]]:
-        """What was not handed out yet, some at a time, until the end is reached."""
+        """What was not handed out yet, some at a time, until the end is reached. Nothing that the store may not have on disk
+        yet: what it loses is charged again, under another id."""
         while found := self._read(shard, ">"):
+            age_s = time.time() - int(found[-1][0].partition(b"-")[0]) / 1_000
+            self._pause(min(max(0.0, DURABLE_S - age_s), DURABLE_S))
             yield _entries(found)
             if Position.read(found[-1][0].decode()) >= end:
                 return

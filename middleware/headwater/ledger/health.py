@@ -18,7 +18,7 @@ log: Final = getLogger("headwater.ledger")
 
 Level = Literal["ok", "unknown", "warning", "error"]
 
-# XADD MINID, ranges that leave out their first id, and ZADD GT inside a script: Redis 6.2. WAITAOF: Redis 7.2.
+# XTRIM MINID, and ranges of a stream that leave out their first id: Redis 6.2. WAITAOF: Redis 7.2.
 LEAST_VERSION: Final = (6, 2)
 WAITAOF_VERSION: Final = (7, 2)
 CLOCK_WARNING_S: Final = 2.0
@@ -197,7 +197,7 @@ def _eviction(facts: Facts) -> Iterator[Finding]:
             level="error",
             name="eviction",
             found=f"{evicted_count:,} keys were deleted under another policy since the server's start; accounts may be missing",
-            remedy="compare a month's statement with its charges: headwater recompute",
+            remedy="recount the accounts from the single charges: headwater audit",
         )
     else:
         yield Finding(level="ok", name="eviction", found="noeviction")

@@ -22,6 +22,7 @@ from headwater.ledger.glance import Glance, glance
 from headwater.ledger.reader import opened_store
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import FIELDS, Sums
+from headwater.ledger.schema import Retention
 
 _OLD: Final = "hw1:"
 _CODES: Final = ("n", "i", "o", "t", "e", "el", "eh", "wn", "wf", "wl", "wh", "g", "gl", "gh", "c", "r", "x", "u", "p")
@@ -267,8 +268,13 @@ def _set(pipeline: Any, key: str, sums: Sums, ttl_s: int) -> None:
 
 
 def migrated(
-    *, data_dir: Path, redis_url: str | Endpoint | None, now_ms: int, tick: Tick = lambda _count, _ratio: None
+    *,
+    data_dir: Path,
+    redis_url: str | Endpoint | None,
+    now_ms: int,
+    retention: Retention,
+    tick: Tick = lambda _count, _ratio: None,
 ) -> int | None:
     """Move the ledger of an installation; see `migrate`."""
-    with opened_store(data_dir, redis_url) as store:
+    with opened_store(data_dir, redis_url, retention=retention) as store:
         return migrate(store, now_ms=now_ms, tick=tick)

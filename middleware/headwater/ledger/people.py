@@ -18,6 +18,7 @@ from headwater.ledger import packing, schema
 from headwater.ledger.books import Books, Entry
 from headwater.ledger.connection import refusals
 from headwater.ledger.glance import glance
+from headwater.ledger.ids import pseudonym_bytes
 from headwater.ledger.renaming import user_of
 from headwater.ledger.rows import Sums
 
@@ -80,7 +81,10 @@ class People:
 
     def rows(self, user: str) -> Iterator[Row]:
         """A person's rows, month by month: by model and site, then the days."""
-        shard = self._books.shard_of(user)
+        for shard in self._books.shards_of(user):
+            yield from self._rows(shard, user)
+
+    def _rows(self, shard: int, user: str) -> Iterator[Row]:
         parts = self._books.parts(shard)
         places = [
             *((month, part) for month in self.months() for part in sorted(parts, key=parts.__getitem__)),
@@ -261,10 +265,7 @@ def _needle(user: str) -> bytes:
     """Bytes that each single charge of a person has."""
     if user == packing.ANONYMOUS:
         return b""  # a bit in the charge
-    try:
-        return bytes.fromhex(user)
-    except ValueError:
-        return user.encode()
+    return pseudonym_bytes(user) or user.encode()
 
 
 def _place(entry_id: str) -> tuple[int, ...]:

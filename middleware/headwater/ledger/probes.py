@@ -110,10 +110,11 @@ def installation(client: Any, fingerprint: str | None) -> tuple[list[Finding], i
     """Findings on the schema, the key and the shards that stand in the store, and how many shards there are."""
     try:
         meta = {text(name): text(value) for name, value in client.hgetall(schema.META).items()}
+        is_old = "schema" not in meta and bool(client.exists(schema.OLD_META))
     except RedisError as error:
         remedy = "let the ledger's user read and write the keys hw*"
         return [Finding(level="error", name="installation", found=str(error), remedy=remedy)], 1
-    if "schema" not in meta and client.exists(schema.OLD_META):
+    if is_old:
         found = "written by an older version of headwater"
         return [Finding(level="error", name="schema", found=found, remedy="headwater migrate")], 1
     if "key" not in meta:

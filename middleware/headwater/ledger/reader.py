@@ -125,14 +125,6 @@ class Reader:
             total(self._books.total(shard, period) for shard in self._books.shards), user="", period=period
         )
 
-    def total_breakdown(self, month: str) -> dict[tuple[str, str], AccountRow]:
-        """Everybody's month by (model, site), as kept beside the users' accounts."""
-        found: dict[tuple[str, str], list[Sums]] = {}
-        for shard in self._books.shards:
-            for place, sums in self._books.total_parts(shard, month).items():
-                found.setdefault(place, []).append(sums)
-        return {place: account_row(total(parts), user="", period=month) for place, parts in sorted(found.items())}
-
     def user_row(self, user: str, period: str) -> AccountRow:
         """One user's account of a month or a day; all zero where there is none."""
         books = self._books

@@ -78,6 +78,11 @@ class Store:
         self.shards_count = CLUSTER_SHARDS
 
     @property
+    def endpoint(self) -> Endpoint:
+        """Where it is."""
+        return self._endpoint
+
+    @property
     def client(self) -> Any:
         """The driver, for those who read."""
         return self._client
@@ -194,8 +199,7 @@ class Store:
             Behind: the batch does not follow what is stored; nothing was changed.
             StoreError: no answer; the batch is applied or it is not.
         """
-        oldest_ms = max(0, int(self._clock() * 1000) - self.retention.days_s * 1_000)
-        keys, arguments, months = call(batch, self.retention, oldest_ms=oldest_ms, key=self._key)
+        keys, arguments, months = call(batch, self.retention, key=self._key)
         with refusals():
             done, last, *answer = self._script(keys=keys, args=arguments)
         if done < 0:

@@ -36,6 +36,7 @@ log: Final = getLogger("headwater.ledger")
 
 CYCLE_S: Final = 0.05
 ADOPTION_S: Final = 10.0
+BATCHES_A_CYCLE: Final = 100
 FIRST_BACKOFF_S: Final = 0.1
 LAST_BACKOFF_S: Final = 5.0
 
@@ -151,6 +152,7 @@ class Shipper:
         self._next_adoption_s = 0.0
         self._next_try_s = 0.0
         self._backoff_s = outside.timing.first_backoff_s
+        self._has_more = False
         self._complaint = ""
         self._stop_by_s: float | None = None
         self._wake = threading.Event()
@@ -189,10 +191,6 @@ class Shipper:
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s + 5.0)
-
-    def wake(self) -> None:
-        """Start the next cycle now."""
-        self._wake.set()
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -276,8 +274,7 @@ class Shipper:
 
     def _ship(self) -> None:
         self._live.tail.sync()
-        while self._moves(self._live):
-            self._announce()
+        self._has_more = self._ship_some(self._live)
         self._cache.refresh(self._books)
         self._live.settle()
         now_s = self._outside.monotonic()
@@ -286,20 +283,27 @@ class Shipper:
             self._adopted += self._orphanage.take()
         self._ship_adopted()
 
-    def _moves(self, shipment: Shipment) -> bool:
-        """Ship one batch. However much there is to ship, what is in flight here must not seem dead meanwhile."""
-        is_moved = shipment.ship()
-        self._gauges.exchange(self._store)
-        return is_moved
+    def _ship_some(self, shipment: Shipment) -> bool:
+        """Ship some batches; whether there may be more. However much there is: new records must get onto the disk meanwhile,
+        what is in flight here must not seem dead, and a stop must be heard."""
+        for _ in range(BATCHES_A_CYCLE):
+            is_moved = shipment.ship()
+            self._gauges.exchange(self._store)
+            if not is_moved:
+                return False
+            self._announce()
+            if self._stop_by_s is not None and self._outside.monotonic() >= self._stop_by_s:
+                break
+        self._wake.set()
+        return True
 
     def _ship_adopted(self) -> None:
         for adopted in list(self._adopted):
             shipment = adopted.shipment
             shipment.tail.sync()
-            while self._moves(shipment):
-                if self._stop_by_s is not None and self._outside.monotonic() >= self._stop_by_s:
-                    return
-            if shipment.settle():
+            if self._ship_some(shipment):
+                self._has_more = True
+            elif shipment.settle():
                 adopted.release(remove=True)
                 self._adopted.remove(adopted)
 
@@ -310,7 +314,7 @@ class Shipper:
     def _finish(self, by_s: float) -> None:
         """Ship the rest as far as time allows."""
         self._next_adoption_s = float("inf")
-        while not self._cycle() and self._outside.monotonic() < by_s:
+        while not (self._cycle() and not self._has_more) and self._outside.monotonic() < by_s:
             self._wake.wait(self._timing.cycle_s)
             self._wake.clear()
 

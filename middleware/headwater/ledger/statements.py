@@ -20,6 +20,7 @@ from headwater.ledger.books import Books
 from headwater.ledger.chunks import Content, Kept
 from headwater.ledger.closer import Closer
 from headwater.ledger.connection import refusals
+from headwater.ledger.people import Holdings, People
 from headwater.ledger.redis import Store
 from headwater.ledger.rows import Sums
 
@@ -299,21 +300,25 @@ class Statements:
         return found_count
 
 
-def unlink(store: Store, user: str) -> int:
-    """Forget which rows of closed months are a user's. Can be killed and repeated. Returns in how many statements.
-
-    Erase the user's accounts first: a month that is closed later would name them again.
+def erase(store: Store, user: str, tick: Tick = unwatched) -> Holdings:
+    """Erase a person: accounts, single charges, and who stands behind rows of closed months. While it lasts no month is
+    closed, which would see the amounts in two accounts. Can be killed and repeated.
 
     Raises:
-        LedgerError: a month is being closed right now, with the user in it perhaps; nothing was erased.
-        StoreError: no answer; some links may be left.
+        LedgerError: a month is being closed, or somebody else erased, right now; nothing was erased.
     """
-    closer = Closer(store)
+    closer, books = Closer(store), Books(store)
+
+    def lively(done_count: int, done_ratio: float) -> None:
+        closer.live()
+        tick(done_count, done_ratio)
+
     with refusals():
-        closer.begin()  # removes what a killed closing has left: links too
-        try:
-            return Statements(Books(store)).unlink(user)
-        finally:
+        closer.begin()
+    try:
+        return People(books).erase(user, unlink=Statements(books).unlink, tick=lively)
+    finally:
+        with refusals():
             closer.end()
 
 
