@@ -115,3 +115,11 @@ def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
         config.load(tmp_path / "nowhere.toml", environment={})
     with pytest.raises(ConfigError, match=r"broken\.toml is not TOML"):
         config.load(broken, environment={})
+
+
+def test_a_label_that_may_be_a_key_in_clear_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load({"identity": {"labels": {"ada": "sk-mysecret-123"}}}, environment={})
+
+    assert "mysecret" not in str(caught.value)
+    assert "identity.labels.ada: must be the rule" in str(caught.value)

@@ -13,8 +13,8 @@ from typing import Any, Final
 from headwater import config, vocab
 from headwater.config import Settings
 from headwater.endpoint import Endpoint, masked
-from headwater.errors import LedgerError
-from headwater.identity import KEY_FILE, key_fingerprint
+from headwater.errors import ConfigError, LedgerError
+from headwater.identity import KEY_FILE, key_fingerprint, renames
 from headwater.ledger import folder, health, probes
 from headwater.ledger.connection import READ_TIMEOUT_S, StoreError, connect, connect_cluster, refusals
 from headwater.ledger.embedded import Embedded
@@ -60,7 +60,10 @@ def examine(
         for number, journal in enumerate(folder.journals(data_dir), 1):
             waiting.append(journal)
             tick(number, 0.0)
-        findings += [key, *folder.judge_journals(waiting, fingerprint=fingerprint, now_s=clock())]
+        findings += [
+            key,
+            *folder.judge_journals(waiting, fingerprint=fingerprint, now_s=clock(), former=_former_keys(data_dir)),
+        ]
         findings += folder.lost_charges(data_dir)
         if settings.ledger.redis_url is None:
             findings.append(folder.embedded_server(data_dir))
@@ -165,6 +168,13 @@ def _key(data_dir: Path) -> tuple[Finding, str | None]:
             level="warning", name="key", found=found, remedy=f"chmod 600 {shlex.quote(str(path))}"
         ), fingerprint
     return Finding(level="ok", name="key", found=f"{path}, fingerprint {fingerprint}"), fingerprint
+
+
+def _former_keys(data_dir: Path) -> set[str]:
+    try:
+        return set(renames((data_dir / KEY_FILE).read_bytes()))
+    except (OSError, ConfigError):
+        return set()
 
 
 # -- the store --------------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ def recompute(
         Hydropower | None, typer.Option(help="Water of hydropower. Default: the factor set's own.")
     ] = None,
     output_format: Annotated[ReportFormat, typer.Option("--format", help="What to print.")] = ReportFormat.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     settings: ConfigOption = None,
 ) -> None:
     """Print a month as charged and under another factor set, side by side. Exact: charge by charge, from what is stored.
@@ -40,6 +41,7 @@ def recompute(
     """
     from headwater.reports import month_now, restated_csv, restated_json, restated_table, restatement
 
+    output_format = ReportFormat.JSON if as_json else output_format
     with explained():
         wanted = catalog.factor_set(factors)
         if hydro is not None:

@@ -33,6 +33,7 @@ class ReportFormat(StrEnum):
 def report(
     month: Annotated[str | None, typer.Option(help="Calendar month in UTC, like 2026-11. Default: this month.")] = None,
     output_format: Annotated[ReportFormat, typer.Option("--format", help="What to print.")] = ReportFormat.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     top_count: Annotated[
         int,
         typer.Option("--top", min=1, help="So many accounts in the table, most energy first; the others in one line."),
@@ -65,6 +66,7 @@ def report(
     from headwater.reports import accounts, costs, csv_pieces, json_pieces, month_now, since_words, table
     from headwater.tariffs import Pricing
 
+    output_format = ReportFormat.JSON if as_json else output_format
     with explained():
         loaded = config.load(settings)
         pricing = Pricing(loaded)

@@ -332,6 +332,7 @@ def rotate_key(
 def _following_key(store: Store, data_dir: Path, *, yes: bool) -> bytes:
     """The keys to go on to: those of a rotation that was begun, else the present ones with a new one behind them."""
     from headwater.identity import NEXT_FILE, key_fingerprint, load_key, next_key, renames
+    from headwater.ledger.rotation import check_nobody_charges
 
     key, begun = load_key(data_dir, create=False), store.rotating()
     if begun == key_fingerprint(key) or (begun is None and store.fingerprint() in renames(key)):
@@ -341,8 +342,10 @@ def _following_key(store: Store, data_dir: Path, *, yes: bool) -> bytes:
             f"a rotation to another identity key was begun ({begun}), and its {NEXT_FILE} is not in {data_dir}; go on where it "
             "was begun, or bring that file here"
         )
-    if begun is None and not yes:
-        _confirm_rotation()
+    if begun is None:
+        check_nobody_charges(data_dir)  # before a key is made that nothing would use
+        if not yes:
+            _confirm_rotation()
     return next_key(data_dir)
 
 

@@ -94,6 +94,12 @@ def _words(part: Any) -> str:
         if not isinstance(found, str):
             return "must be a text"
         found = masked(found)
+    if part["loc"][:2] == ("identity", "labels") and kind != "extra_forbidden":
+        # Perhaps a key in clear: it is not shown.
+        return (
+            "must be the rule that finds the user, a colon and the SHA-256 of the API key or user id, like api-key:0f1e...; "
+            'printf %s "$KEY" | sha256sum makes one'
+        )
     if kind == "extra_forbidden":
         close = get_close_matches(str(part["loc"][-1]), _KNOWN, n=1)
         return f"there is no such setting{f'; did you mean {close[0]!r}?' if close else ''}"

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -243,11 +243,14 @@ def lost_charges(data_dir: Path) -> list[Finding]:
     ]
 
 
-def judge_journals(found: list[Waiting], *, fingerprint: str | None, now_s: float) -> list[Finding]:
-    """What the journals of a folder mean."""
+def judge_journals(
+    found: list[Waiting], *, fingerprint: str | None, now_s: float, former: Collection[str] = ()
+) -> list[Finding]:
+    """What the journals of a folder mean. `former`: fingerprints of identity keys before this one: they are ours, too."""
     alive = [each for each in found if each.is_alive]
     dead = [each for each in found if not each.is_alive and each.size_bytes]
-    foreign = [each for each in dead if None not in (each.fingerprint, fingerprint) and each.fingerprint != fingerprint]
+    ours = {None, fingerprint, *former} if fingerprint is not None else {each.fingerprint for each in dead}
+    foreign = [each for each in dead if each.fingerprint not in ours]
     damaged = [each for each in dead if each.damaged_count]
     told = (
         f"{len(alive)} of running processes ({mib(sum(each.size_bytes for each in alive))})" if alive else "none in use"

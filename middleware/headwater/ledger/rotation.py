@@ -54,6 +54,15 @@ class _Member(NamedTuple):
     names: tuple[str, str, int]
 
 
+def check_nobody_charges(data_dir: Path) -> None:
+    """Raises LedgerError where a process of this folder is running."""
+    running = living_journals(data_dir)
+    if running:
+        raise LedgerError(
+            f"{len(running)} process(es) charge with the present identity key (journals {', '.join(running)}); stop them first"
+        )
+
+
 class Rotation:
     """From one key to the next, on one store that was opened with `check(None, is_rotating=True)`."""
 
@@ -78,11 +87,7 @@ class Rotation:
         meta = self._meta()
         if not self._is_wanted(meta):
             return
-        running = living_journals(data_dir)
-        if running:
-            raise LedgerError(
-                f"{len(running)} process(es) charge with the present identity key (journals {', '.join(running)}); stop them first"
-            )
+        check_nobody_charges(data_dir)
         if meta.get(_PHASE) != _PLACING:
             self._close()
             for shard in self._books.shards:
