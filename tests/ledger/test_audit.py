@@ -91,6 +91,11 @@ def only(found: Audit) -> Difference:
 # -- equal -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("period", ["9999-12", "9999-12-31"])
+def test_the_last_of_all_periods_has_an_end(store: Store, period: str) -> None:
+    assert audit(Books(store), period, clock=lambda: 0.0).is_equal
+
+
 def test_accounts_as_they_should_be_are_equal_to_the_last_unit(add: Add, books: Books) -> None:
     add(*some())
 

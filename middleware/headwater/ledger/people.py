@@ -18,6 +18,7 @@ from headwater.ledger import packing, schema
 from headwater.ledger.books import Books, Entry
 from headwater.ledger.connection import refusals
 from headwater.ledger.glance import glance
+from headwater.ledger.ids import pseudonym_bytes
 from headwater.ledger.renaming import user_of
 from headwater.ledger.rows import Sums
 
@@ -183,9 +184,9 @@ class People:
                     going.append(entry)
             self._delete(shard, going)
             charges_count += len(going)
-        has_label = self._forget_label(shard, user)
         if unlink is not None:
             unlink(user)
+        has_label = self._forget_label(shard, user)  # last: by it they are found again when this was cut short
         return Holdings(
             rows_count=sum(count for _, count in moved.values()), charges_count=charges_count, has_label=has_label
         )
@@ -261,10 +262,7 @@ def _needle(user: str) -> bytes:
     """Bytes that each single charge of a person has."""
     if user == packing.ANONYMOUS:
         return b""  # a bit in the charge
-    try:
-        return bytes.fromhex(user)
-    except ValueError:
-        return user.encode()
+    return pseudonym_bytes(user) or user.encode()
 
 
 def _place(entry_id: str) -> tuple[int, ...]:
