@@ -585,6 +585,22 @@ def test_an_export_of_another_ledger_is_refused(books: Books, exported: Callable
         audited(books, exported=exported(ledger="f00d"))
 
 
+def test_a_row_of_noon_may_be_gone_at_noon_and_not_before_its_day(
+    add: Add, books: Books, exported: Callable[..., Exported]
+) -> None:
+    """Rows live from when they were last written, not from the end of their period."""
+    add(charge(1))
+    folder = exported()
+    for key in books.store.client.scan_iter("*202611??"):
+        books.store.client.delete(key)
+    first_s = schema.period_start_ms(DAY) / 1_000 + books.store.retention.days_s
+
+    found = audit(books, MONTH, exported=folder, clock=lambda: first_s + 43_201)
+
+    assert (found.differences, found.gone_count) == ([], 2)
+    assert not audit(books, MONTH, exported=folder, clock=lambda: first_s - 1).is_equal
+
+
 def test_days_that_were_kept_for_their_time_need_not_be_there(
     add: Add, books: Books, exported: Callable[..., Exported]
 ) -> None:
