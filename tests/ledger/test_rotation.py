@@ -387,6 +387,23 @@ def test_a_second_rotation_at_the_same_time_is_refused(server: Server, tmp_path:
     check(store, renamed(some), set())
 
 
+def test_an_erasure_that_a_rotation_overtakes_says_that_it_is_not_done(server: Server, tmp_path: Path) -> None:
+    some = [charge(1), charge(2, user=BOB)]
+    store = filled(server, some)
+
+    class Overtaken(People):
+        def _move(self, shard: int, user: str, month: str) -> tuple[str, int]:
+            moved = super()._move(shard, user, month)
+            rotation(begun(server)).run(tmp_path)
+            return moved
+
+    with pytest.raises(LedgerError, match="the identity key was replaced meanwhile"):
+        Overtaken(Books(store)).erase(ADA)
+    People(Books(store)).erase(rename(ADA))
+
+    check(store, renamed(some), {rename(ADA)})
+
+
 def test_every_command_charges_what_was_left_under_a_key_before_this_one(server: Server, data_dir: Path) -> None:
     """As on another machine, whose data folder got the new file."""
     user = charged(data_dir, server)

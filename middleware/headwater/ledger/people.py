@@ -169,7 +169,7 @@ class People:
         """
         if user == schema.ERASED:
             raise LedgerError(f"the account {schema.ERASED!r} is nobody's; there is nothing to erase in it")
-        shard = self._books.shard_of(user)
+        shard, key = self._books.shard_of(user), self.fingerprint()
         # A month's rows first: what was applied by then is in them, and its single charges may go.
         months = {row.period[:7] for row in self.rows(user)} | self._indexed(shard, user)
         moved = {month: self._move(shard, user, month) for month in sorted(months)}
@@ -186,6 +186,11 @@ class People:
             charges_count += len(going)
         if unlink is not None:
             unlink(user)
+        if self._store.rotating() or self.fingerprint() != key:
+            raise LedgerError(
+                "the identity key was replaced meanwhile, and the account has another name: erase it again when that has ended, by "
+                "--api-key, --subject or its label"
+            )
         has_label = self._forget_label(shard, user)  # last: by it they are found again when this was cut short
         return Holdings(
             rows_count=sum(count for _, count in moved.values()), charges_count=charges_count, has_label=has_label
