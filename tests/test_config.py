@@ -95,7 +95,7 @@ def test_where_settings_stand_is_no_part_of_what_they_say() -> None:
         ({"deployment": [{"engine": "y"}]}, ["[[deployment]] number 1, hardware: is missing"]),
         ({"identity": {"from": "api-key"}}, ["identity.from: must be a list, not 'api-key'"]),
         ({"deployment": [{"hardware": "dgx-a100", "engine": "vllm-0.11", "accelerators": 0}]}, ["accelerators", "0"]),
-        ({"identity": {"labels": {"ada": "plain-key"}}}, ["identity.labels.ada", "plain-key"]),
+        ({"identity": {"labels": {"ada": "plain-key"}}}, ["identity.labels.ada", "sha256sum"]),
         ({"limits": {"hold_bytes": -1}}, ["limits.hold_bytes", "-1"]),
     ],
 )

@@ -18,6 +18,7 @@ from headwater.units import MICROJOULES_PER_J, NANOLITRES_PER_UL
 from headwater.vocab import Vocabulary
 from tests.asgi import USAGE, Seen, call, dictionary, json_app, reply, request, unfolded
 from tests.conftest import MakeMeter
+from tests.ledger.support import eventually
 
 
 def charge_of(meter: Meter, seen: Seen) -> Charge:
@@ -81,6 +82,8 @@ async def test_the_period_header_tells_the_account_before_this_request(meter: Me
 
     first = await call(app, request(), key=key)
     assert meter.ledger.flush(10.0)
+    user = charge_of(meter, first).user
+    eventually(lambda: meter.ledger.period_total(user) is not None)
     second = await call(app, request(), key=key)
 
     assert "headwater-period" not in first.headers

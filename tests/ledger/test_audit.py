@@ -91,6 +91,11 @@ def only(found: Audit) -> Difference:
 # -- equal -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("period", ["9999-12", "9999-12-31"])
+def test_the_last_of_all_periods_has_an_end(store: Store, period: str) -> None:
+    assert audit(Books(store), period, clock=lambda: 0.0).is_equal
+
+
 def test_accounts_as_they_should_be_are_equal_to_the_last_unit(add: Add, books: Books) -> None:
     add(*some())
 
@@ -578,6 +583,22 @@ def test_an_export_that_was_cut_off_has_to_be_finished_first(
 def test_an_export_of_another_ledger_is_refused(books: Books, exported: Callable[..., Exported]) -> None:
     with pytest.raises(ConfigError, match=f"is an export of ledger f00d, this one is {KEY}"):
         audited(books, exported=exported(ledger="f00d"))
+
+
+def test_a_row_of_noon_may_be_gone_at_noon_and_not_before_its_day(
+    add: Add, books: Books, exported: Callable[..., Exported]
+) -> None:
+    """Rows live from when they were last written, not from the end of their period."""
+    add(charge(1))
+    folder = exported()
+    for key in books.store.client.scan_iter("*202611??"):
+        books.store.client.delete(key)
+    first_s = schema.period_start_ms(DAY) / 1_000 + books.store.retention.days_s
+
+    found = audit(books, MONTH, exported=folder, clock=lambda: first_s + 43_201)
+
+    assert (found.differences, found.gone_count) == ([], 2)
+    assert not audit(books, MONTH, exported=folder, clock=lambda: first_s - 1).is_equal
 
 
 def test_days_that_were_kept_for_their_time_need_not_be_there(

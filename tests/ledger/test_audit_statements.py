@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from headwater.audit import Audit, as_document, as_text, audit
+from headwater.audit.statements import compare_statements
 from headwater.ledger import rows, schema
 from headwater.records import Charge
 from tests.ledger.support import ADA, BOB, MONTH, Server
@@ -82,6 +83,17 @@ def test_an_account_that_is_gone_is_named(ledger: Ledger) -> None:
 
     assert any(each.what == "statement" and each.user == BOB and each.account is None for each in found.differences)
     assert "there is no row, and 1 was frozen of its requests_count" in as_text(found)
+
+
+def test_accounts_that_were_kept_for_their_time_need_not_be_there(ledger: Ledger) -> None:
+    ledger.store.client.delete(row_key(november(2, BOB)))
+    gone_ms = schema.period_start_ms(MONTH) + ledger.store.retention.months_s * 1_000
+    kept, gone = Audit(period=MONTH), Audit(period=MONTH)
+
+    compare_statements(ledger.books, MONTH, kept, now_ms=gone_ms)
+    compare_statements(ledger.books, MONTH, gone, now_ms=gone_ms + 1)
+
+    assert (kept.is_equal, gone.is_equal, gone.statements_count) == (False, True, 1)
 
 
 def test_an_account_above_what_the_totals_have_is_named(ledger: Ledger) -> None:

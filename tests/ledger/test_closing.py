@@ -104,6 +104,11 @@ def test_a_month_can_be_closed_72_hours_after_its_last_moment_and_no_earlier(
     assert close(Books(store), month, grace_hours=GRACE_H, clock=lambda: from_s).month == month
 
 
+def test_the_last_month_that_can_be_named_is_not_over(store: Store) -> None:
+    with pytest.raises(ConfigError, match="9999-12 can be closed from 9999-12-31 23:59 UTC on"):
+        closing.close(Books(store), "9999-12", grace_hours=72)
+
+
 def test_a_request_belongs_to_the_month_in_which_it_ended(add: Add, store: Store, statements: Statements) -> None:
     midnight_ms = at_ms("2026-11-01T00:00")
     add(

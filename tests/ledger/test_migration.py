@@ -160,6 +160,30 @@ def test_a_move_that_is_cut_off_anywhere_goes_on(server: Server, tmp_path: Path)
     assert 20 < count < 999
 
 
+def test_a_second_migration_that_goes_on_behind_the_first_changes_nothing(
+    server: Server, fresh: Store, tmp_path: Path
+) -> None:
+    """As where several machines are upgraded at once. It has read half of the accounts when the others are gone."""
+    some = [charge(number, user=f"{number:032x}") for number in range(1, 6)]
+    late = charge(9, user=some[0].user)
+    old_ledger(server, some)
+    first = Store(server.url)
+
+    def tick(count: int, _ratio: float) -> None:
+        if count == 2:
+            migrate(first, now_ms=NOW_MS)
+            first.check(KEY)
+            ship(write(tmp_path, [late], journal_id="new"), first)
+
+    migrate(fresh, now_ms=NOW_MS, tick=tick)
+
+    reader = Reader(first)
+    assert reader.totals(MONTH).requests_count == reader.totals(DAY).requests_count == 6
+    assert [row.requests_count for row in reader.month_rows(MONTH)] == [2, 1, 1, 1, 1]
+    assert server.command("KEYS", "hw1:*") == []
+    first.close()
+
+
 def test_what_is_still_in_a_journal_is_applied_once(server: Server, fresh: Store, tmp_path: Path) -> None:
     some = [charge(n) for n in range(1, 5)]
     journal = write(tmp_path, some, journal_id="old")

@@ -296,7 +296,12 @@ def test_charges_of_the_old_key_wait_in_the_journal_until_the_process_has_the_ne
     eventually(lambda: ledger.stats.failures > 0)
     ledger.close(timeout_s=0.1)
 
-    with Reader.open(data_dir=tmp_path / "there", redis_url=server.url, renames=renames(NEW_KEY)) as reader:
+    there = tmp_path / "there"
+    with Reader.open(
+        data_dir=there, redis_url=server.url, renames=renames(NEW_KEY), key_fingerprint="another"
+    ) as reader:  # names of a key that the store does not have are none of its accounts
+        assert reader.user_row(rename(ADA), MONTH).requests_count == 1
+    with Reader.open(data_dir=there, redis_url=server.url, renames=renames(NEW_KEY), key_fingerprint=NEW) as reader:
         assert reader.user_row(rename(ADA), MONTH).requests_count == 2
 
 
@@ -362,6 +367,63 @@ def test_the_command_asks_on_a_terminal(server: Server, data_dir: Path, monkeypa
 
     assert (declined.exit_code, declined.stdout.endswith("nothing was changed\n")) == (1, True)
     assert agreed.exit_code == 0
+
+
+def test_a_second_rotation_at_the_same_time_is_refused(server: Server, tmp_path: Path) -> None:
+    """It would find new names in the place of old ones, and rename them once more."""
+    some = [charge(1), charge(2, user=BOB)]
+    first, store = rotation(filled(server, some)), begun(server)
+    refused: list[str] = []
+
+    def tick(_count: int, _ratio: float) -> None:
+        with pytest.raises(LedgerError, match="another process replaces the identity key") as caught:
+            rotation(store).run(tmp_path)
+        refused.append(str(caught.value))
+
+    first.run(tmp_path, tick)
+    rotation(store).run(tmp_path)
+
+    assert refused
+    check(store, renamed(some), set())
+
+
+def test_an_erasure_that_a_rotation_overtakes_says_that_it_is_not_done(server: Server, tmp_path: Path) -> None:
+    some = [charge(1), charge(2, user=BOB)]
+    store = filled(server, some)
+
+    class Overtaken(People):
+        def _move(self, shard: int, user: str, month: str) -> tuple[str, int]:
+            moved = super()._move(shard, user, month)
+            rotation(begun(server)).run(tmp_path)
+            return moved
+
+    with pytest.raises(LedgerError, match="the identity key was replaced meanwhile"):
+        Overtaken(Books(store)).erase(ADA)
+    People(Books(store)).erase(rename(ADA))
+
+    check(store, renamed(some), {rename(ADA)})
+
+
+def test_every_command_charges_what_was_left_under_a_key_before_this_one(server: Server, data_dir: Path) -> None:
+    """As on another machine, whose data folder got the new file."""
+    user = charged(data_dir, server)
+    before = key_fingerprint(load_key(data_dir))
+    assert run(data_dir, server, "rotate-key", "--yes").exit_code == 0
+    left = Journal(data_dir, journal_id="left", fingerprint=before)
+    left.final(charge(2).request_id, packing.pack(charge(2, user=user)))
+    left.close()
+
+    shown = run(data_dir, server, "show", "--api-key", stdin="sk-ada")
+
+    assert "2 sums and 2 single charges" in shown.stdout
+    assert shown.stderr == ""
+
+
+def test_a_ledger_without_a_charge_has_no_name_to_replace(server: Server, data_dir: Path) -> None:
+    done = run(data_dir, server, "rotate-key", "--yes")
+
+    assert (done.exit_code, "nothing was charged to this ledger yet" in done.stderr) == (2, True)
+    assert not (data_dir / NEXT_FILE).exists()
 
 
 def test_cut_short_before_the_file_is_adopted_it_is_adopted_by_the_next_run(server: Server, data_dir: Path) -> None:

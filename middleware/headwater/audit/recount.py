@@ -139,11 +139,9 @@ class Totals:
 
 def end_ms(period: str) -> int:
     """The first millisecond behind a month or a day."""
-    begin_ms = schema.period_start_ms(period)
-    if not schema.is_month(period):
-        return begin_ms + schema.DAY_MS
-    year, month = int(period[:4]), int(period[5:])
-    return schema.period_start_ms(f"{year + month // 12:04d}-{month % 12 + 1:02d}")
+    if schema.is_month(period):
+        return schema.month_end_ms(period)
+    return schema.period_start_ms(period) + schema.DAY_MS
 
 
 def days_of(period: str) -> list[str]:

@@ -86,7 +86,7 @@ def _round(
         tick(done_count, min(1.0, done_count / all_count) if all_count else 0.0)
 
     if schema.is_month(period):
-        compare_statements(books, period, found)
+        compare_statements(books, period, found, now_ms=int(clock() * 1_000))
     for shard in books.shards:
         Shard(books, shard, found, exported, first_ms=first_ms, now_ms=int(clock() * 1_000), tell=tell).audit()
     return found

@@ -258,9 +258,10 @@ class Shard:
         return schema.total_key(self._shard, row.period, row.part)
 
     def _may_be_gone(self, period: str) -> bool:
+        """Each row lives from when it was last written: who was there on a period's first day only is gone first."""
         retention = self._books.store.retention
         kept_s = retention.months_s if schema.is_month(period) else retention.days_s
-        return end_ms(period) + kept_s * 1_000 < self._now_ms
+        return schema.period_start_ms(period) + kept_s * 1_000 < self._now_ms
 
     def _is_equal(self, row: _Row) -> None:
         self._found.equal[f"{'user' if row.user else 'total'} {'month' if row.part else 'day'}"] += 1

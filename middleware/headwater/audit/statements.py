@@ -8,7 +8,7 @@ from itertools import groupby
 
 from headwater.audit.records import Audit, Difference
 from headwater.errors import LedgerError
-from headwater.ledger import rows
+from headwater.ledger import rows, schema
 from headwater.ledger.books import Books
 from headwater.ledger.closing import Row, forgotten_rows, frozen_rows, live_rows
 from headwater.ledger.connection import StoreError
@@ -16,9 +16,9 @@ from headwater.ledger.rows import FIELDS, NOTHING, Sums
 from headwater.ledger.statements import Head, Statements
 
 
-def compare_statements(books: Books, month: str, found: Audit) -> None:
+def compare_statements(books: Books, month: str, found: Audit, *, now_ms: int) -> None:
     """Recompute the hashes of the statements that speak of a month, and compare every account with what is frozen and
-    corrected of it. Nothing where the month is open."""
+    corrected of it. Nothing where the month is open; and only the hashes, where its accounts may have expired."""
     statements = Statements(books)
     heads = statements.heads()
     if all(head.month != month for head in heads):
@@ -27,6 +27,8 @@ def compare_statements(books: Books, month: str, found: Audit) -> None:
     found.statements_count = sum(_is_verified(statements, head, found) for head in speaking)
     if found.statements_count < len(speaking):
         return  # what stands in a broken one says nothing
+    if schema.period_start_ms(month) + books.store.retention.months_s * 1_000 < now_ms:
+        return
     before = statements.waiting(month, heads)
     late = rows.total(
         more for shard in books.shards for more in _more(books, statements, speaking, shard, month, found)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -80,15 +80,18 @@ def is_terminal() -> bool:
 
 def opened(settings: config.Settings) -> Reader:
     """The ledger that the settings name, to be read. Close it after use."""
-    from headwater.identity import KEY_FILE, load_key, renames
+    from headwater.identity import key_fingerprint, load_key, renames
     from headwater.ledger import Reader, Retention
 
-    folder = settings.ledger.data_dir
+    known: dict[str, Any] = {}
+    with suppress(ConfigError):  # reading needs no key, but what dead processes left may have names of one before it
+        key = load_key(settings.ledger.data_dir, create=False)
+        known = {"renames": renames(key), "key_fingerprint": key_fingerprint(key)}
     return Reader.open(
         data_dir=settings.ledger.data_dir,
         redis_url=settings.ledger.endpoint,
         retention=Retention(**settings.retention.seconds()),
-        renames=renames(load_key(folder)) if (folder / KEY_FILE).exists() else None,
+        **known,
     )
 
 

@@ -309,6 +309,8 @@ def rotate_key(
             progress("charges") as stage,
         ):
             store.check(None, is_rotating=True)
+            if store.fingerprint() is None:
+                raise ConfigError("nothing was charged to this ledger yet: there is no account to give another name")
             following = _following_key(store, ledger.data_dir, yes=yes)
             now, stored = key_fingerprint(following), store.fingerprint() or ""
             before = renames(following)
@@ -320,7 +322,11 @@ def rotate_key(
         adopt_next_key(ledger.data_dir)
         # What dead processes left under the old key is charged now.
         Reader.open(
-            data_dir=ledger.data_dir, redis_url=ledger.endpoint, retention=retention, renames=renames(following)
+            data_dir=ledger.data_dir,
+            redis_url=ledger.endpoint,
+            retention=retention,
+            renames=renames(following),
+            key_fingerprint=now,
         ).close()
     say(f"the identity key is now {now} (was {present}); keep a copy of {ledger.data_dir / 'identity.key'}")
     if ledger.redis_url is not None:

@@ -31,6 +31,8 @@ from headwater.ledger.statements import Head, Statements, Tick, rows_digest, tot
 
 _PUBLISH: Final = files("headwater.ledger").joinpath("publish.lua").read_text("utf-8")
 _S_PER_HOUR: Final = 3_600
+_LAST_S: Final = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
+"""The end of the year 9999: no date is later."""
 
 
 class Row(NamedTuple):
@@ -84,7 +86,7 @@ def closable_s(month: str, grace_hours: float) -> float:
 
 def moment(time_s: float) -> str:
     """A moment for people, in UTC."""
-    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{datetime.fromtimestamp(min(time_s, _LAST_S), UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _check_time(month: str, *, grace_hours: float, now_s: float) -> None:

@@ -264,7 +264,8 @@ def _by_part(fields: Mapping[str, int]) -> dict[tuple[str, str], Sums]:
 
 
 def _set(pipeline: Any, key: str, sums: Sums, ttl_s: int) -> None:
-    pipeline.set(key, rows.stored(sums), ex=None if ttl_s == _NEVER else max(ttl_s, 1))
+    """The first one stays: behind a migration that ended while this one was under way, more is charged to the row."""
+    pipeline.set(key, rows.stored(sums), ex=None if ttl_s == _NEVER else max(ttl_s, 1), nx=True)
 
 
 def migrated(

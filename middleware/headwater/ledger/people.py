@@ -172,7 +172,7 @@ class People:
         """
         if user == schema.ERASED:
             raise LedgerError(f"the account {schema.ERASED!r} is nobody's; there is nothing to erase in it")
-        shard = self._books.shard_of(user)
+        shard, key = self._books.shard_of(user), self.fingerprint()
         # A month's rows first: what was applied by then is in them, and its single charges may go.
         months = {row.period[:7] for row in self.rows(user)} | self._indexed(shard, user)
         moved = {month: self._move(shard, user, month) for month in sorted(months)}
@@ -187,9 +187,14 @@ class People:
                     going.append(entry)
             self._delete(shard, going)
             charges_count += len(going)
-        has_label = self._forget_label(shard, user)
         if unlink is not None:
             unlink(user)
+        if self._store.rotating() or self.fingerprint() != key:
+            raise LedgerError(
+                "the identity key was replaced meanwhile, and the account has another name: erase it again when that has ended, by "
+                "--api-key, --subject or its label"
+            )
+        has_label = self._forget_label(shard, user)  # last: by it they are found again when this was cut short
         return Holdings(
             rows_count=sum(count for _, count in moved.values()), charges_count=charges_count, has_label=has_label
         )
@@ -241,7 +246,10 @@ class People:
         raise LedgerError("models come in faster than an account can be erased; run it again")
 
     def _delete(self, shard: int, entries: Iterable[Entry]) -> None:
-        """Delete single charges with what leads to them; themselves last, so that they are found again until all is gone."""
+        """Delete single charges with what leads to them; themselves last, so that they are found again until all is gone.
+
+        That a generation was charged (`once`) stays known: it names nobody, and another sighting must not be charged again.
+        """
         some = list(entries)
         if not some:
             return
@@ -251,8 +259,6 @@ class People:
                 charge = glance(entry.packed)
                 bucket = schema.receipts_bucket(charge.receipt_id)
                 pipeline.hdel(schema.receipts_key(shard, bucket), charge.receipt_id)
-                if charge.once:
-                    pipeline.delete(schema.once_key(shard, charge.once))
             pipeline.xdel(schema.stream_key(shard), *(entry.entry_id for entry in some))
             pipeline.execute()
 

@@ -46,9 +46,11 @@ class Reader:
         clock: Callable[[], float] = time.time,
         retention: Retention | None = None,
         renames: Mapping[str, Callable[[str], str]] | None = None,
+        key_fingerprint: str | None = None,
     ) -> Reader:
         """A reader without a running ledger: starts the embedded server where needed, and first charges what dead
-        processes left in their journals, so that a report is complete.
+        processes left in their journals, so that a report is complete. `renames`: for each identity key before that of
+        `key_fingerprint`, from accounts' names of then to those of now; not used where the store has another key than that.
 
         Raises:
             LedgerError: the store cannot be reached, or there never was one in the folder.
@@ -59,7 +61,8 @@ class Reader:
                 opened_store(data_dir, redis_url, client_factory=client_factory, clock=clock, retention=retention)
             )
             store.check(None)
-            _ship_orphans(data_dir, store, renames or {})
+            known = renames if renames and store.fingerprint() == key_fingerprint else {}
+            _ship_orphans(data_dir, store, known)
             return cls(store, on_close=stack.pop_all())
 
     def __enter__(self) -> Self:

@@ -8,7 +8,10 @@ nobody charges or reads: whoever has the old key is refused by the store itself,
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
@@ -24,6 +27,7 @@ from headwater.ledger.redis import ROTATING, Store
 from headwater.ledger.renaming import ended_ms_of, renamed
 
 _MOVE_SCRIPT: Final = files("headwater.ledger").joinpath("move.lua").read_text("utf-8")
+_LOCK: Final = "identity.key.lock"
 _PHASE: Final = "phase"
 _MOVING, _PLACING = "moving", "placing"
 _CHUNK: Final = 500
@@ -82,8 +86,12 @@ class Rotation:
 
         Raises:
             ConfigError: the store has neither of the two keys, or another rotation was begun.
-            LedgerError: a process of this folder is running.
+            LedgerError: a process of this folder is running, or another rotation of it.
         """
+        with _alone(data_dir):
+            self._run(data_dir, tick)
+
+    def _run(self, data_dir: Path, tick: Tick) -> None:
         meta = self._meta()
         if not self._is_wanted(meta):
             return
@@ -319,6 +327,22 @@ class Rotation:
             names = [name for member in some for name in member.names]
             with refusals():
                 self._script(keys=keys, args=[len(some), *names])
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """One rotation of a folder at a time: a second one would take new names for old ones, and rename them once more. The lock
+    goes with the process."""
+    descriptor = os.open(data_dir / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LedgerError(
+            f"another process replaces the identity key in {data_dir}; wait until it has ended, then look with headwater doctor"
+        ) from None
+    finally:
+        os.close(descriptor)
 
 
 def _batches(every: Iterable[_Each], count: int) -> Iterator[list[_Each]]:

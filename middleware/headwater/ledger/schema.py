@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 from base64 import urlsafe_b64encode
+from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,9 +74,8 @@ def period_start_ms(period: str) -> int:
 
 def month_end_ms(month: str) -> int:
     """The first millisecond after `2026-11`. Raises ValueError when it is no month."""
-    day = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
-    year, index = divmod(day.year * 12 + day.month, 12)
-    return period_start_ms(f"{year:04}-{index + 1:02}")
+    first = datetime.strptime(month, "%Y-%m").replace(tzinfo=UTC)
+    return (int(first.timestamp()) + monthrange(first.year, first.month)[1] * _DAY_S) * 1_000
 
 
 def months_between(first_ms: int, last_ms: int) -> Iterator[str]:
