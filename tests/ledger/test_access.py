@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from headwater.audit import audit
 from headwater.endpoint import Endpoint
 from headwater.errors import ConfigError
-from headwater.ledger import Ledger, Reader
-from headwater.ledger.connection import RIGHTS, StoreError, connect, refusals
-from tests.ledger.support import ADA, KEY, MONTH, Server, charge, eventually, outside, settled
+from headwater.exports import Folder
+from headwater.exports.run import export
+from headwater.ledger import Ledger, Reader, closing
+from headwater.ledger.connection import MAINTENANCE_RIGHTS, RIGHTS, StoreError, connect, refusals
+from headwater.ledger.exporting import Subscription
+from headwater.ledger.statements import Statements, erase
+from tests.ledger.support import ADA, KEY, MONTH, NOV_23_MS, Server, charge, eventually, outside, settled
 
 PASSWORD = "s3cret/@:%?#"
 ESCAPED = "s3cret%2F%40%3A%25%3F%23"
@@ -205,3 +210,30 @@ def test_what_the_driver_does_not_know_of_an_address_is_told_without_the_passwor
 def test_nothing_is_known_to_be_wrong_with_a_store_that_is_not_there(url: str) -> None:
     with pytest.raises(StoreError, match="does not answer"), refusals():
         connect(url, 1.0).ping()
+
+
+def test_the_rights_of_maintenance_are_enough_to_close_erase_export_and_audit(
+    guarded: Server, start: Callable[[Endpoint], Ledger], tmp_path: Path
+) -> None:
+    guarded.command("ACL", "SETUSER", "headwater", "reset", "on", f">{PASSWORD}", *MAINTENANCE_RIGHTS.split())
+    endpoint = with_login(guarded, username="headwater", password=PASSWORD)
+    ledger = start(endpoint)
+    for number in range(20):
+        ledger.charge(charge(number, user=f"{number % 4:032x}", once=f"{number:032x}"))
+    assert ledger.flush(10)
+    ledger.close()
+
+    with Reader.open(data_dir=tmp_path, redis_url=endpoint) as reader:
+        store = reader.books.store
+        head = closing.close(reader.books, MONTH, grace_hours=72, clock=lambda: NOV_23_MS / 1_000 + 20 * 86_400)
+        erase(store, f"{1:032x}")
+        target = Folder(tmp_path / "charges", "jsonl", ledger=KEY)
+        feed = Subscription(reader.books, target.name)
+        feed.begin({"to": "a folder"})
+        assert export(feed, target).exported_count == 15
+        target.close()
+        assert Statements(reader.books).verify(head) == 1
+        assert audit(reader.books, MONTH, clock=lambda: NOV_23_MS / 1_000).is_equal
+        reader.people.rewrite_file()
+
+    assert guarded.command("ACL", "LOG") == []
