@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-clients lint format bench fuzz accuracy clean
+.PHONY: help install demo test coverage test-clients lint format bench fuzz accuracy clean
 
 REQUIREMENTS := tests/clients/requirements
 CLIENTS := $(patsubst $(REQUIREMENTS)/%.txt,.venv/clients/%.done,$(wildcard $(REQUIREMENTS)/*.txt))
@@ -56,7 +56,10 @@ install: .venv/demo.done ## make .venv and install headwater with the demo into 
 demo: .venv/demo.done ## a real model, a real ledger, two users; ONCE=1 ends after the statement, PORT=N
 	@exec $(BIN)/headwater demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-test: .venv/test.done .venv/clients.done ## run the tests with branch coverage, on WORKERS=N cores, else on up to four
+test: .venv/test.done .venv/clients.done ## run the tests, on WORKERS=N cores, else on up to four
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore $(NODE_TESTS)
+
+coverage: .venv/test.done .venv/clients.done ## the tests with branch coverage: takes about twice as long
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore $(NODE_TESTS) --cov --cov-report=term --cov-fail-under=97
 
 test-clients: .venv/test.done $(NODE_CLIENTS)/node_modules/.done ## the clients for Node against real servers; needs node and npm

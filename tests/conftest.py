@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Runs share their machine: how long an example takes says nothing. In CI the same examples every time, and fewer: all of them
 # are run elsewhere, where they are new each time, and bench/fuzz.py runs a million.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("here"), derandomize=True, max_examples=60)
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, max_examples=40)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 MakeMeter = Callable[..., "Meter"]
