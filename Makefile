@@ -12,7 +12,8 @@ NODE_CLIENTS := tests/clients/node
 NODE_TESTS := tests/clients/test_node_clients.py
 # One process a core, each with servers of its own (300 MB); a file's tests stay together, with the servers that they share.
 # In the order of the files: the slowest, those of the clients, come first, so that no process is left alone with one at the end.
-SIDE_BY_SIDE := --numprocesses $(or $(WORKERS),auto --maxprocesses 4) --dist loadfile --no-loadscope-reorder
+CORES := $(shell $(PYTHON) -c 'import os; print(os.cpu_count() or 1)')
+SIDE_BY_SIDE := --numprocesses $(or $(WORKERS),$(shell expr $(CORES) + 1)) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +57,7 @@ install: .venv/demo.done ## make .venv and install headwater with the demo into 
 demo: .venv/demo.done ## a real model, a real ledger, two users; ONCE=1 ends after the statement, PORT=N
 	@exec $(BIN)/headwater demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
-test: .venv/test.done .venv/clients.done ## run the tests, on WORKERS=N cores, else on up to four
+test: .venv/test.done .venv/clients.done ## run the tests, in WORKERS=N processes, else one more than there are cores, at most five
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore $(NODE_TESTS)
 
 coverage: .venv/test.done .venv/clients.done ## the tests with branch coverage: takes about twice as long

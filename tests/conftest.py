@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from hypothesis import HealthCheck, settings
 
 from headwater import config
 from headwater.identity import key_fingerprint, load_key
-from headwater.ledger import Ledger, Reader
+from headwater.ledger import Ledger, Reader, shipper
+from headwater.ledger.durability import WaitAof
 
 if TYPE_CHECKING:
     from headwater.meter import Meter
@@ -23,10 +25,18 @@ if TYPE_CHECKING:
 # Runs share their machine: how long an example takes says nothing. In CI the same examples every time, and fewer: all of them
 # are run elsewhere, where they are new each time, and bench/fuzz.py runs a million.
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("here"), derandomize=True, max_examples=40)
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, max_examples=25)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 MakeMeter = Callable[..., "Meter"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fsync_at_once() -> Iterator[None]:
+    """No test's store loses power, but those of it: journals of closed ledgers need not wait for the next fsync, and pile up."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shipper, "WaitAof", partial(WaitAof, fsync_s=0.0))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -504,6 +504,8 @@ def test_a_server_whose_disk_is_full_takes_nothing_and_gets_all_when_there_is_ro
     ledger.close()
     own_server.kill()
     own_server.start()
+    with Reader.open(data_dir=data_dir, redis_url=own_server.url) as reader:  # with what the journal still holds
+        assert reader.totals(MONTH).requests_count == 49
     assert count(own_server) == 49
 
 

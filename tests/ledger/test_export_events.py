@@ -300,7 +300,7 @@ def test_the_command_sends_events_and_remembers_the_address(
     run: Callable[..., Any] = lambda *arguments: CliRunner().invoke(app, ["export", *arguments], env=environment)  # noqa: E731
 
     first = run("--to", f"{receiver.url}?key=secret", "--source", "chat.example")
-    second = run("--to", receiver.url)
+    second = run("--to", f"{receiver.url}?key=secret", "--source", "chat.example")
     other = run("--to", receiver.url, "--name", "second", "--source", "chat.example")
     status = run("--status")
 

@@ -71,7 +71,7 @@ def test_a_sound_server_has_nothing_to_warn_of() -> None:
             {"maxmemory_policy": "volatile-lru", "maxmemory": 9**9, "evicted_keys": 1200},
             ["1,200 keys are gone"],
         ),
-        ("eviction", "error", {"evicted_keys": 3}, ["3 keys were deleted", "headwater recompute"]),
+        ("eviction", "error", {"evicted_keys": 3}, ["3 keys were deleted", "headwater audit"]),
         ("memory", "ok", {"maxmemory": 2**21}, ["1.0 MiB used of 2.0 MiB"]),
         ("memory", "warning", {"maxmemory": 2**20 + 1}, ["raise maxmemory"]),
         ("memory", "error", {"maxmemory": 2**20}, ["takes no more charges"]),

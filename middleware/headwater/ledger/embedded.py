@@ -129,7 +129,7 @@ class Embedded:
             self._make_folders()
             if self._share < 0:
                 self._share = self._lock("workers.lock", fcntl.LOCK_SH, by_s)
-            if self._is_ready() and not self._keeper_is_gone():
+            if self._is_kept() and self._is_ready():
                 return
             starting = self._lock("start.lock", fcntl.LOCK_EX, by_s)
             try:
@@ -165,7 +165,7 @@ class Embedded:
     def _start(self, by_s: float) -> None:
         binary = find_binary()
         # A server whose keeper was killed is on its way out, though it may still answer.
-        while not self._is_ready() or self._keeper_is_gone():
+        while not (self._is_kept() and self._is_ready()):
             if self._monotonic() > by_s:
                 raise StartingError(
                     f"the embedded server is not ready after {self._start_s:g} s: {trouble(self._data_dir)}"
@@ -181,11 +181,14 @@ class Embedded:
     def _keeper_is_gone(self) -> bool:
         if self._keeper is not None and self._keeper.poll() is None:
             return False  # on its way to the lock, or holding it
+        return not self._is_kept()
+
+    def _is_kept(self) -> bool:
+        """Whether a keeper lives. It takes away the address of a server that it has not started itself."""
         lock = keeper.try_lock(self._data_dir / "keeper.lock")
-        if lock is None:
-            return False
-        os.close(lock)
-        return True
+        if lock is not None:
+            os.close(lock)
+        return lock is None
 
     def _spawn(self, binary: str) -> None:
         command = [*KEEPER, str(self._data_dir), binary, str(self._address)]

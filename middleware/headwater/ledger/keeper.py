@@ -178,6 +178,7 @@ def main(arguments: list[str]) -> int:
     lock = try_lock(data_dir / "keeper.lock")
     if lock is None:
         return 0  # another keeper is at work
+    address.unlink(missing_ok=True)  # of a server that a killed keeper left: nobody may rely on that one
     Keeper(data_dir, binary, address).run()
     os.close(lock)  # before `workers.lock`, which ends with the process: a worker that gets in finds no keeper
     return 0

@@ -215,6 +215,7 @@ class Shipper:
                 return False
             if not self._connected:
                 self._connect()
+                self._tried.set()  # whoever starts need not wait for what the dead have left
             self._ship()
         except ConfigError as error:
             self._fail(error, self._timing.last_backoff_s)
